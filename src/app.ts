@@ -1,0 +1,160 @@
+/**
+ * The composition root: everything is constructed and connected here, by hand, and nowhere else. What comes later in `start` uses what came
+ * before; closing goes the other way.
+ */
+import { type Config } from "./config.js";
+import { openDatabase } from "./database.js";
+import { startEmbedded } from "./embedded.js";
+import { createHttpServer, serveConsent, serveGraphql, serveHealth } from "./httpServer.js";
+import { Worker } from "./jobs/Worker.js";
+import { type Logger } from "./logger.js";
+import { type Context, type Services } from "./resolvers/context.js";
+import { createLoaders } from "./resolvers/loaders.js";
+import { buildAppSchema } from "./schema.js";
+import { Connections } from "./services/Connections.js";
+import { Integrations } from "./services/Integrations.js";
+import { Invoices } from "./services/Invoices.js";
+import { OrganisationData } from "./services/OrganisationData.js";
+import { Participants } from "./services/Participants.js";
+import { Payments } from "./services/Payments.js";
+import { Puller } from "./services/Puller.js";
+import { SupportItems } from "./services/SupportItems.js";
+import { Sweep } from "./services/Sweep.js";
+import { Contacts } from "./services/sync/Contacts.js";
+import { Pusher } from "./services/sync/Pusher.js";
+import { SyncRuns } from "./services/sync/SyncRuns.js";
+import { TaxRates } from "./services/TaxRates.js";
+import { WebhookInbox } from "./services/WebhookInbox.js";
+import { EventFeed } from "./subscriptions/EventFeed.js";
+import { serveSockets } from "./subscriptions/socketServer.js";
+import { createViewerReader, type Viewer } from "./viewer.js";
+import { receiveWebhooks } from "./webhooks/receiver.js";
+import { Grants } from "./xero/Grants.js";
+import { Vault } from "./xero/Vault.js";
+import { XeroGateway } from "./xero/XeroGateway.js";
+import { XeroIdentity } from "./xero/XeroIdentity.js";
+
+/** A running service. */
+export interface App {
+  /** Where it listens: `http://…`. */
+  url: string;
+  /** Finishes what is in hand, then lets go of everything; safe to call twice. */
+  close: () => Promise<void>;
+}
+
+const callbackPath = "/oauth/xero/callback";
+const graphqlPath = "/graphql";
+const webhookPath = "/webhooks/xero";
+
+/** Starts the service in the configured role; what was started is closed again if a later part fails. Throws with the part's own message. */
+export async function startApp(config: Config, logger: Logger): Promise<App> {
+  const closers: (() => Promise<unknown>)[] = [];
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> =>
+    (closing ??= (async () => {
+      for (const closer of closers.reverse()) await closer();
+    })());
+  try {
+    return { url: await start(config, logger, (closer) => closers.push(closer)), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function start(config: Config, logger: Logger, onClose: (closer: () => Promise<unknown>) => void): Promise<string> {
+  let databaseUrl = config.database.url;
+  if (databaseUrl === null) {
+    const embedded = await startEmbedded({ dataDir: config.database.dataDir });
+    onClose(() => embedded.close());
+    databaseUrl = embedded.url;
+  }
+  const database = await openDatabase({ url: databaseUrl, embedded: config.database.embedded, appRole: config.database.appRole, logger });
+  onClose(() => database.close());
+  await database.migrate();
+
+  // The port is known only once it is bound, where any free one may be taken.
+  let listeningUrl = "";
+  const publicUrl = (): string => config.publicUrl ?? listeningUrl;
+  const appUrl = (): string => config.appUrl ?? publicUrl();
+  const allowedOrigins = (): string[] => config.allowedOrigins ?? [new URL(appUrl()).origin];
+
+  const { xero } = config;
+  const identity = new XeroIdentity({
+    ...xero,
+    get redirectUri() {
+      return publicUrl() + callbackPath;
+    },
+  });
+  const grants = new Grants(database, identity, new Vault(config.encryptionKeys), xero.timeoutMs * 2);
+  const gateway = new XeroGateway(database, grants, { apiUrl: xero.apiUrl, timeoutMs: xero.timeoutMs, logger });
+  const integrations = new Integrations(database, xero.webhookKeys.length > 0);
+  const organisationData = new OrganisationData(database, gateway);
+  const connections = new Connections(database, identity, grants, organisationData, logger);
+  const taxRates = new TaxRates(database);
+  const webhookInbox = new WebhookInbox(database);
+
+  const http = await createHttpServer(logger, allowedOrigins);
+  onClose(() => http.close());
+  serveHealth(http, () => database.asSystem((tx) => tx.manager.query("SELECT 1")));
+
+  if (config.role !== "worker") {
+    const eventFeed = new EventFeed(database, { url: databaseUrl, logger });
+    await eventFeed.start();
+    onClose(() => eventFeed.close());
+    const services: Services = {
+      connections,
+      eventFeed,
+      integrations,
+      invoices: new Invoices(database),
+      organisationData,
+      participants: new Participants(database),
+      payments: new Payments(database),
+      supportItems: new SupportItems(database),
+      syncRuns: new SyncRuns(database, integrations),
+      taxRates,
+      webhookInbox,
+      webhookUrl: () => publicUrl() + webhookPath,
+      webhookConfigured: xero.webhookKeys.length > 0,
+    };
+    const readViewer = createViewerReader(config.auth);
+    const contextFor = async (viewer: Viewer, { remember }: { remember: boolean }): Promise<Context> => {
+      await integrations.ensure(viewer.workspaceId);
+      return { viewer, services, loaders: createLoaders(database, taxRates, viewer, { remember }) };
+    };
+    const schema = await buildAppSchema();
+    await receiveWebhooks(http, { keys: xero.webhookKeys, inbox: webhookInbox, logger });
+    await serveGraphql(http, schema, {
+      path: graphqlPath,
+      logger,
+      contextFor: async (authorization) => contextFor(await readViewer(authorization), { remember: true }),
+    });
+    serveConsent(http, callbackPath, connections, appUrl);
+    const closeSockets = serveSockets(http.server, {
+      path: graphqlPath,
+      schema,
+      readViewer,
+      contextFor: (viewer) => contextFor(viewer, { remember: false }),
+      allowedOrigins,
+      logger,
+    });
+    onClose(closeSockets);
+  }
+
+  const address = await http.listen({ host: config.host, port: config.port });
+  listeningUrl = `http://localhost:${new URL(address).port || config.port}`;
+
+  // Last, because what it sends names the address where this service is reached.
+  if (config.role !== "api") {
+    const contacts = new Contacts(database, gateway);
+    const pusher = new Pusher(database, gateway, contacts, { appUrl, leaseMs: config.syncLeaseMs, timeoutMs: xero.timeoutMs, logger });
+    const worker = new Worker(
+      database,
+      { pusher, puller: new Puller(database, gateway), organisationData, sweep: new Sweep(database) },
+      { url: databaseUrl, logger },
+    );
+    worker.start();
+    onClose(() => worker.stop());
+  }
+  return listeningUrl;
+}

@@ -1,0 +1,254 @@
+/**
+ * The only doors to the database.
+ *
+ * `inWorkspace` is how requests and jobs reach a workspace's rows: one short transaction that first gives up the login's rights for
+ * those of the unprivileged role and names the workspace; row-level security does the rest, so that a forgotten condition returns
+ * nothing rather than somebody else's rows. `asSystem` runs as the owner of the tables, for what belongs to no workspace or to
+ * several; its few users are listed by a lint rule.
+ *
+ * Neither nests, and nothing inside awaits Xero, a lease or another connection: the embedded database has one session underneath, and
+ * a second transaction awaited inside the first would wait for ever (the guard throws instead).
+ * What must come last in a transaction (jobs, then events, whose counter row orders all commits of a workspace) is left with
+ * `beforeCommit`, and is run in that order.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { EventEmitter } from "node:events";
+import { DataSource, DefaultNamingStrategy, type EntityManager, QueryFailedError } from "typeorm";
+import { types } from "pg";
+import { Account } from "./entities/Account.js";
+import { Connection } from "./entities/Connection.js";
+import { Consent } from "./entities/Consent.js";
+import { ContactLink } from "./entities/ContactLink.js";
+import { EventCounter, LogEvent } from "./entities/LogEvent.js";
+import { Grant } from "./entities/Grant.js";
+import { Integration } from "./entities/Integration.js";
+import { Invoice } from "./entities/Invoice.js";
+import { LineItem } from "./entities/LineItem.js";
+import { Participant } from "./entities/Participant.js";
+import { Payment } from "./entities/Payment.js";
+import { SupportItem } from "./entities/SupportItem.js";
+import { SyncAttempt } from "./entities/SyncAttempt.js";
+import { SyncBatch } from "./entities/SyncBatch.js";
+import { SyncRun } from "./entities/SyncRun.js";
+import { TaxRate } from "./entities/TaxRate.js";
+import { TaxRateMapping } from "./entities/TaxRateMapping.js";
+import { TenantLimit } from "./entities/TenantLimit.js";
+import { WebhookEvent } from "./entities/WebhookEvent.js";
+import { WebhookState } from "./entities/WebhookState.js";
+import { XeroTaxRate } from "./entities/XeroTaxRate.js";
+import { type Logger, messageOf } from "./logger.js";
+import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
+import { prepareAppRole } from "./privileges.js";
+import { installQueue } from "./jobs/queue.js";
+
+/** Work that must be done last in a transaction: all jobs first, then all events. */
+export type CommitStage = "jobs" | "events";
+
+/** Hints within the process that there is something to look at; losing one costs time only. */
+export type Signal = "jobs" | "events";
+
+/** An open transaction; `workspaceId` is null on the system path. */
+export interface Transaction {
+  readonly workspaceId: string | null;
+  readonly manager: EntityManager;
+  readonly embedded: boolean;
+  /** Runs the hook right before commit, in its stage; a hook that throws rolls back. */
+  beforeCommit(stage: CommitStage, hook: () => Promise<void>): void;
+  /** Wakes whoever waits for the signal in this process, once committed. */
+  signal(name: Signal, workspaceId?: string): void;
+}
+
+/** A transaction of one workspace, seen through row-level security. */
+export interface WorkspaceTransaction extends Transaction {
+  readonly workspaceId: string;
+}
+
+export interface DatabaseOptions {
+  url: string;
+  /** PGlite behind its socket: one session for all, so no LISTEN, no named statements, no session locks. */
+  embedded: boolean;
+  appRole: string;
+  logger: Logger;
+}
+
+const entities = [
+  Account,
+  Connection,
+  Consent,
+  ContactLink,
+  EventCounter,
+  Grant,
+  Integration,
+  Invoice,
+  LineItem,
+  LogEvent,
+  Participant,
+  Payment,
+  SupportItem,
+  SyncAttempt,
+  SyncBatch,
+  SyncRun,
+  TaxRate,
+  TaxRateMapping,
+  TenantLimit,
+  WebhookEvent,
+  WebhookState,
+  XeroTaxRate,
+];
+
+/** Session-level lock that lets one process at a time migrate; any constant that nobody else uses. */
+const migrationLock = 4_711_202_611;
+
+const inside = new AsyncLocalStorage<true>();
+
+/** Deadlock and serialization failure: PostgreSQL rolled back, and the same work may simply run again. */
+const retryable = new Set(["40P01", "40001"]);
+
+function sqlState(error: unknown): string | undefined {
+  return error instanceof QueryFailedError ? (error.driverError as { code?: string }).code : undefined;
+}
+
+/** Whether the error is PostgreSQL's unique violation of the named constraint or index. */
+export function violates(error: unknown, constraint: string): boolean {
+  return (
+    error instanceof QueryFailedError &&
+    sqlState(error) === "23505" &&
+    (error.driverError as { constraint?: string }).constraint === constraint
+  );
+}
+
+export class Database {
+  /** Emits `jobs` and `events` (with the workspace) after the commit that gave rise to them. */
+  readonly signals = new EventEmitter().setMaxListeners(0);
+
+  constructor(
+    readonly source: DataSource,
+    private readonly options: DatabaseOptions,
+  ) {}
+
+  get embedded(): boolean {
+    return this.options.embedded;
+  }
+
+  /**
+   * Runs the work in one transaction that sees this workspace's rows and no others.
+   * Throws what the work throws, after a rollback; after a deadlock the work is run again, so it must do nothing but database work.
+   */
+  async inWorkspace<T>(workspaceId: string, work: (tx: WorkspaceTransaction) => Promise<T>): Promise<T> {
+    return this.transaction(workspaceId, work as (tx: Transaction) => Promise<T>);
+  }
+
+  /** Runs the work in one transaction as the owner of the tables, past row-level security. */
+  async asSystem<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    return this.transaction(null, work);
+  }
+
+  /** Brings the schema, the job queue and the unprivileged role up to date; safe while other processes do the same. */
+  async migrate(): Promise<void> {
+    const runner = this.source.createQueryRunner();
+    try {
+      if (!this.embedded) await runner.query("SELECT pg_advisory_lock($1)", [migrationLock]);
+      await this.source.runMigrations({ transaction: "each" });
+      await installQueue(this.options.url);
+      await prepareAppRole(runner, this.options.appRole);
+      if (!this.embedded) await runner.query("SELECT pg_advisory_unlock($1)", [migrationLock]);
+    } finally {
+      await runner.release();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.source.destroy();
+  }
+
+  private async transaction<T>(workspaceId: string | null, work: (tx: Transaction) => Promise<T>): Promise<T> {
+    if (inside.getStore()) throw new Error("A transaction was opened inside another: do the work in one, or one after the other.");
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        const { result, signals } = await inside.run(true, () => this.attempt(workspaceId, work));
+        for (const [name, value] of signals) this.signals.emit(name, value);
+        return result;
+      } catch (error) {
+        if (attempt === 4 || !retryable.has(sqlState(error) ?? "")) throw error;
+        this.options.logger.warn({ attempt, reason: messageOf(error) }, "transaction is run again");
+      }
+    }
+  }
+
+  private async attempt<T>(
+    workspaceId: string | null,
+    work: (tx: Transaction) => Promise<T>,
+  ): Promise<{ result: T; signals: Map<Signal, string | undefined> }> {
+    const runner = this.source.createQueryRunner();
+    const hooks: Record<CommitStage, (() => Promise<void>)[]> = { jobs: [], events: [] };
+    const signals = new Map<Signal, string | undefined>();
+    try {
+      await runner.startTransaction();
+      if (workspaceId !== null) {
+        await runner.query("SELECT set_config('app.workspace_id', $1, true), set_config('role', $2, true)", [
+          workspaceId,
+          this.options.appRole,
+        ]);
+      }
+      const result = await work({
+        workspaceId,
+        manager: runner.manager,
+        embedded: this.embedded,
+        beforeCommit: (stage, hook) => void hooks[stage].push(hook),
+        signal: (name, workspaceOfSignal) => void signals.set(name, workspaceOfSignal),
+      });
+      for (const hook of hooks.jobs) await hook();
+      for (const hook of hooks.events) await hook();
+      await runner.commitTransaction();
+      return { result, signals };
+    } catch (error) {
+      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      throw error;
+    } finally {
+      await runner.release();
+    }
+  }
+}
+
+/** Columns are named in snake case; tables and constraints are named by hand. */
+class ColumnNames extends DefaultNamingStrategy {
+  override columnName(propertyName: string, customName: string | undefined): string {
+    return customName ?? propertyName.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  }
+
+  override primaryKeyName(table: { name: string } | string): string {
+    return `pk_${typeof table === "string" ? table : table.name}`;
+  }
+}
+
+/** A calendar date stays its text: `pg` would make it an instant in the process's time zone. */
+const dateType = 1082;
+
+/** Connects; does not migrate. Throws when the database cannot be reached. */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  types.setTypeParser(dateType, (text) => text);
+  const source = new DataSource({
+    type: "postgres",
+    url: options.url,
+    entities,
+    migrations: [InitialSchema1763769600000],
+    migrationsTableName: "schema_migration",
+    synchronize: false,
+    installExtensions: false,
+    namingStrategy: new ColumnNames(),
+    uuidExtension: "pgcrypto",
+    applicationName: "ledgerline",
+    poolSize: 10,
+    logging: ["query"],
+    logger: {
+      logQuery: (sql) => options.logger.trace({ sql }, "statement"),
+      logQueryError: () => undefined,
+      logQuerySlow: () => undefined,
+      logSchemaBuild: () => undefined,
+      logMigration: () => undefined,
+      log: () => undefined,
+    },
+  });
+  await source.initialize();
+  return new Database(source, options);
+}

@@ -1,0 +1,30 @@
+import { Column, Entity, ForeignKey, PrimaryColumn, Unique } from "typeorm";
+import { Connection } from "./Connection.js";
+import { type XeroContactStatus } from "./enums.js";
+import { Participant } from "./Participant.js";
+
+/** Which contact a participant is in one organisation, and what of the participant it was last told. */
+@Entity("contact_link")
+@Unique("uq_contact_link_contact", ["workspaceId", "connectionId", "contactId"])
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_contact_link_connection" })
+@ForeignKey(() => Participant, ["workspaceId", "participantId"], ["workspaceId", "id"], { name: "fk_contact_link_participant" })
+export class ContactLink {
+  @PrimaryColumn({ type: "text" })
+  workspaceId!: string;
+
+  @PrimaryColumn({ type: "uuid" })
+  connectionId!: string;
+
+  @PrimaryColumn({ type: "uuid" })
+  participantId!: string;
+
+  @Column({ type: "uuid" })
+  contactId!: string;
+
+  @Column({ type: "text" })
+  contactStatus!: XeroContactStatus;
+
+  /** Hash of the contact's fields as last sent; another hash means that there is something to update. Null: never sent. */
+  @Column({ type: "text", nullable: true })
+  sentHash!: string | null;
+}

@@ -1,0 +1,57 @@
+import { Field, ObjectType } from "type-graphql";
+import { Column, Entity, PrimaryColumn } from "typeorm";
+import { DecimalScalar } from "../scalars.js";
+import { InstantColumn, MoneyColumn } from "./columns.js";
+import { InvoiceNumbering, LineAmountTypes, XeroInvoiceStatus } from "./enums.js";
+
+/** A workspace's settings of the integration; made with the contract's defaults when the workspace first appears. */
+@ObjectType()
+@Entity("integration")
+export class Integration {
+  @PrimaryColumn({ type: "text" })
+  workspaceId!: string;
+
+  @Field(() => Boolean, {
+    description:
+      "The master switch. Off: nothing is sent to Xero, syncs are refused, webhooks are kept and applied when it is on again.",
+  })
+  @Column({ type: "boolean", default: true })
+  enabled!: boolean;
+
+  @Column({ type: "uuid", nullable: true })
+  activeConnectionId!: string | null;
+
+  @Column({ type: "uuid", nullable: true })
+  defaultTaxRateId!: string | null;
+
+  @Field(() => LineAmountTypes, {
+    description: "How the amounts of new invoices are meant; an invoice keeps what it was saved with.",
+  })
+  @Column({ type: "text", default: "EXCLUSIVE" })
+  lineAmountTypes!: LineAmountTypes;
+
+  /** Null: the active organisation's own. */
+  @Column({ type: "text", nullable: true })
+  timeZone!: string | null;
+
+  @Field(() => XeroInvoiceStatus, {
+    description: "Status that a new invoice is given in Xero. Only AUTHORISED invoices can be paid there.",
+  })
+  @Column({ type: "text", default: "AUTHORISED" })
+  initialInvoiceStatus!: XeroInvoiceStatus;
+
+  @Field(() => InvoiceNumbering)
+  @Column({ type: "text", default: "XERO_NUMBERS" })
+  numbering!: InvoiceNumbering;
+
+  @Field(() => DecimalScalar, { description: "An invoice whose open balance is at most this counts as paid." })
+  @MoneyColumn({ default: 0 })
+  paidTolerance!: string;
+
+  /** What the next invoice without a number of its own is numbered. */
+  @Column({ type: "integer", default: 1 })
+  nextInvoiceNumber!: number;
+
+  @InstantColumn({ default: () => "now()" })
+  createdAt!: Date;
+}

@@ -1,0 +1,143 @@
+import { Field, ID, ObjectType } from "type-graphql";
+import { Column, Entity, ForeignKey, Index } from "typeorm";
+import { DateScalar, DateTimeScalar, DecimalScalar } from "../scalars.js";
+import { InstantColumn, MoneyColumn, WorkspaceRecord } from "./columns.js";
+import { Connection } from "./Connection.js";
+import { InvoiceStatus, LineAmountTypes, SyncStatus } from "./enums.js";
+import { Integration } from "./Integration.js";
+import { Participant } from "./Participant.js";
+import { SyncError } from "./SyncError.js";
+
+@ObjectType()
+@Entity("invoice")
+@ForeignKey(() => Integration, ["workspaceId"], ["workspaceId"], { name: "fk_invoice_workspace" })
+@ForeignKey(() => Participant, ["workspaceId", "participantId"], ["workspaceId", "id"], { name: "fk_invoice_participant" })
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_invoice_connection" })
+@Index("uq_invoice_number", { synchronize: false })
+@Index("uq_invoice_xero_id", ["workspaceId", "connectionId", "xeroId"], { unique: true })
+@Index("ix_invoice_date", ["workspaceId", "date", "id"])
+@Index("ix_invoice_updated_at", ["workspaceId", "updatedAt", "id"])
+@Index("ix_invoice_participant", ["workspaceId", "participantId", "date", "id"])
+export class Invoice extends WorkspaceRecord {
+  @Field(() => String, {
+    description:
+      "The platform's own invoice number, at most 50 characters: unique in the workspace whatever the case, the invoice's reference in Xero.",
+  })
+  @Column({ type: "text" })
+  number!: string;
+
+  @Column({ type: "uuid" })
+  participantId!: string;
+
+  @Field(() => InvoiceStatus)
+  @Column({ type: "text", default: "DRAFT" })
+  status!: InvoiceStatus;
+
+  @Field(() => DateScalar)
+  @Column({ type: "date" })
+  date!: string;
+
+  @Field(() => DateScalar)
+  @Column({ type: "date" })
+  dueDate!: string;
+
+  @Field(() => String)
+  @Column({ type: "text" })
+  currency!: string;
+
+  @Field(() => LineAmountTypes)
+  @Column({ type: "text" })
+  lineAmountTypes!: LineAmountTypes;
+
+  @Field(() => DecimalScalar)
+  @MoneyColumn()
+  subtotal!: string;
+
+  @Field(() => DecimalScalar)
+  @MoneyColumn()
+  totalTax!: string;
+
+  @Field(() => DecimalScalar)
+  @MoneyColumn()
+  total!: string;
+
+  @Field(() => DecimalScalar, {
+    description: "Sum of the payments (RECONCILIATION, STRIPE, MANUAL) that are paid and included.",
+  })
+  @MoneyColumn({ default: 0 })
+  totalPaymentAmount!: string;
+
+  @Field(() => DecimalScalar, { description: "Credit notes, overpayments and prepayments applied in Xero." })
+  @MoneyColumn({ default: 0 })
+  totalCreditAmount!: string;
+
+  @Field(() => DateTimeScalar, { nullable: true })
+  @InstantColumn({ nullable: true })
+  lastPaymentDate!: Date | null;
+
+  @Field(() => DecimalScalar, {
+    description: "total less totalPaymentAmount less totalCreditAmount; negative when overpaid.",
+  })
+  @MoneyColumn()
+  amountDue!: string;
+
+  @Field(() => SyncStatus)
+  @Column({ type: "text", default: "NOT_SYNCED" })
+  syncStatus!: SyncStatus;
+
+  @Field(() => SyncError, {
+    nullable: true,
+    description: "Why the last attempt failed; null unless FAILED or UNCERTAIN.",
+  })
+  @Column({ type: "jsonb", nullable: true })
+  syncError!: SyncError | null;
+
+  @Field(() => [String])
+  @Column({ type: "text", array: true, default: "{}" })
+  syncWarnings!: string[];
+
+  @Field(() => DateTimeScalar, { nullable: true })
+  @InstantColumn({ nullable: true })
+  syncedAt!: Date | null;
+
+  @Field(() => DateTimeScalar, {
+    nullable: true,
+    description: "When it will be tried again by itself; null: not before something changes.",
+  })
+  @InstantColumn({ nullable: true })
+  nextAttemptAt!: Date | null;
+
+  /** The organisation it was first sent to, and belongs to from then on. */
+  @Column({ type: "uuid", nullable: true })
+  connectionId!: string | null;
+
+  @Field(() => String, { nullable: true })
+  @Column({ type: "text", nullable: true })
+  xeroInvoiceNumber!: string | null;
+
+  @Field(() => ID, { nullable: true })
+  @Column({ type: "uuid", nullable: true })
+  xeroId!: string | null;
+
+  @Field(() => String, {
+    nullable: true,
+    description: "Status that Xero last gave it: DRAFT, SUBMITTED, AUTHORISED, PAID, VOIDED or DELETED.",
+  })
+  @Column({ type: "text", nullable: true })
+  xeroStatus!: string | null;
+
+  /** Xero's own time stamp of the state last applied here; an older state is never applied over it. */
+  @InstantColumn({ nullable: true })
+  xeroUpdatedAt!: Date | null;
+
+  /** When the read began whose answer was last applied: of two answers with one time stamp, the later read is the newer. */
+  @Column({ type: "timestamptz", nullable: true })
+  pulledAt!: Date | null;
+
+  @InstantColumn()
+  createdAt!: Date;
+
+  @Field(() => DateTimeScalar)
+  @InstantColumn()
+  updatedAt!: Date;
+}

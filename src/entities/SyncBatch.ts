@@ -1,0 +1,59 @@
+import { Column, Entity, ForeignKey, Index } from "typeorm";
+import { InstantColumn, WorkspaceRecord } from "./columns.js";
+import { Connection } from "./Connection.js";
+
+/**
+ * PREPARING: claimed, its contacts are being settled, nothing was sent. SENT: its bytes are written down and may have gone out; it stays
+ * so until every one of its attempts has a definite outcome. DONE: settled, whichever way.
+ */
+export type BatchState = "PREPARING" | "SENT" | "DONE";
+
+/**
+ * What one call to Xero carries, written down before it is made: the exact bytes, their idempotency key and when it was first used.
+ * Whoever finds the lease run out can go on from this row alone.
+ */
+@Entity("sync_batch")
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_sync_batch_connection" })
+@Index("ix_sync_batch_open", { synchronize: false })
+export class SyncBatch extends WorkspaceRecord {
+  @Column({ type: "uuid" })
+  connectionId!: string;
+
+  @Column({ type: "text" })
+  state!: BatchState;
+
+  /** Empty while PREPARING. */
+  @Column({ type: "text" })
+  body!: string;
+
+  @Column({ type: "text" })
+  idempotencyKey!: string;
+
+  /** PostgreSQL's clock when the key was first about to be used; Xero forgets a key six minutes after its first use. */
+  @InstantColumn()
+  keyUsedAt!: Date;
+
+  /** Compared with PostgreSQL's clock only. */
+  @InstantColumn()
+  leaseUntil!: Date;
+
+  /** Changes with every claim, so that a paused holder cannot write over its successor. */
+  @Column({ type: "uuid" })
+  leaseId!: string;
+
+  /** How often it was sent or looked up without a definite answer. */
+  @Column({ type: "integer", default: 0 })
+  doubts!: number;
+
+  /** How often Xero answered 5xx; it repeats such an answer under the same key. */
+  @Column({ type: "integer", default: 0 })
+  serverErrors!: number;
+
+  /** Xero said that the key was used with a different request: it can prove nothing any more. */
+  @Column({ type: "boolean", default: false })
+  keyReused!: boolean;
+
+  /** Not before this instant is it tried again. */
+  @InstantColumn({ nullable: true })
+  notBefore!: Date | null;
+}

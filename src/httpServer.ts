@@ -1,0 +1,114 @@
+/** The HTTP doors: GraphQL, the end of the consent, health, and one shape for whatever Fastify itself refuses. */
+import { randomUUID } from "node:crypto";
+import { ApolloServer } from "@apollo/server";
+import { unwrapResolverError } from "@apollo/server/errors";
+import { ApolloServerPluginCacheControlDisabled, ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/disabled";
+import { fastifyApolloDrainPlugin, fastifyApolloHandler } from "@as-integrations/fastify";
+import cors from "@fastify/cors";
+import helmet from "@fastify/helmet";
+import { type FastifyError, fastify, type FastifyInstance } from "fastify";
+import { GraphQLError, type GraphQLSchema } from "graphql";
+import { maskError } from "./errorMask.js";
+import { type ErrorCode } from "./errors.js";
+import { type Logger, withCorrelation } from "./logger.js";
+import { type Context } from "./resolvers/context.js";
+import { checkCost, maxTokens } from "./schema.js";
+import { type Connections } from "./services/Connections.js";
+
+const bodyLimit = 1024 * 1024;
+
+/** A server without routes of its own, in which every request has a correlation id and every refusal the contract's shape. */
+export async function createHttpServer(logger: Logger, allowedOrigins: () => string[]): Promise<FastifyInstance> {
+  const http = fastify({ bodyLimit, genReqId: () => randomUUID(), logger: false, forceCloseConnections: "idle" });
+  http.addHook("preHandler", (request, _reply, done) => withCorrelation(request.id, done));
+  http.setNotFoundHandler((_request, reply) => reply.code(404).send(refusal("NOT_FOUND", "There is nothing at this address.")));
+  http.setErrorHandler((error: FastifyError, request, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status < 500) return reply.code(status).send(refusal("BAD_USER_INPUT", clientMistakes[error.code] ?? "The request can't be read."));
+    logger.error({ err: error, correlationId: request.id }, "a request failed");
+    return reply.code(500).send(refusal("INTERNAL_SERVER_ERROR", "Something went wrong here.", { correlationId: request.id }));
+  });
+  await http.register(helmet);
+  await http.register(cors, { origin: (origin, answer) => answer(null, origin !== undefined && allowedOrigins().includes(origin)) });
+  return http;
+}
+
+const clientMistakes: Record<string, string | undefined> = {
+  FST_ERR_CTP_INVALID_JSON_BODY: "The body is not JSON.",
+  FST_ERR_CTP_EMPTY_JSON_BODY: "The body is empty.",
+  FST_ERR_CTP_BODY_TOO_LARGE: `The body is larger than ${bodyLimit} bytes.`,
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: "The body must be sent as application/json.",
+};
+
+function refusal(code: ErrorCode, message: string, extensions: object = {}): object {
+  return { errors: [{ message, extensions: { code, ...extensions } }] };
+}
+
+/** Adds `/graphql`. `contextFor` reads the caller from the authorization header, and throws UNAUTHENTICATED. */
+export async function serveGraphql(
+  http: FastifyInstance,
+  schema: GraphQLSchema,
+  options: { path: string; contextFor: (authorization: string | undefined) => Promise<Context>; logger: Logger },
+): Promise<void> {
+  const apollo = new ApolloServer<Context>({
+    schema,
+    introspection: true,
+    // A page of another site can't make a browser send our bearer token, which is what this guards against where cookies are used.
+    csrfPrevention: false,
+    includeStacktraceInErrorResponses: false,
+    stopOnTerminationSignals: false,
+    parseOptions: { maxTokens },
+    formatError: (formatted, error) => {
+      const inner = unwrapResolverError(error);
+      const graphqlError = error instanceof GraphQLError ? error : inner;
+      return maskError(graphqlError, options.logger, formatted.extensions?.["code"] as string | undefined);
+    },
+    plugins: [
+      fastifyApolloDrainPlugin(http),
+      ApolloServerPluginCacheControlDisabled(),
+      ApolloServerPluginLandingPageDisabled(),
+      {
+        requestDidStart: () =>
+          Promise.resolve({
+            didResolveOperation({ document, request }) {
+              checkCost(schema, {
+                document,
+                variables: request.variables ?? null,
+                operationName: request.operationName ?? null,
+              });
+              return Promise.resolve();
+            },
+          }),
+      },
+    ],
+  });
+  await apollo.start();
+  http.addHook("onClose", () => apollo.stop());
+  const handler = fastifyApolloHandler(apollo, { context: (request) => options.contextFor(request.headers.authorization) });
+  http.route({ url: options.path, method: ["GET", "POST"], handler });
+}
+
+/** Adds the end of the OAuth consent: the browser goes on to the app, told how it ended and nothing else. */
+export function serveConsent(http: FastifyInstance, path: string, connections: Connections, appUrl: () => string): void {
+  http.get(path, async (request, reply) => {
+    const query = request.query as Record<string, unknown>;
+    const text = (name: string) => (typeof query[name] === "string" ? { [name]: query[name] } : {});
+    const failure = await connections.finish({ ...text("state"), ...text("code"), ...text("error") });
+    const target = new URL(appUrl());
+    target.searchParams.set("xero", failure === null ? "connected" : "failed");
+    if (failure !== null) target.searchParams.set("reason", failure);
+    return reply.header("cache-control", "no-store").header("referrer-policy", "no-referrer").redirect(target.href, 302);
+  });
+}
+
+/** Adds `/health/live` and `/health/ready`; `check` throws where the database can't be reached. */
+export function serveHealth(http: FastifyInstance, check: () => Promise<unknown>): void {
+  http.get("/health/live", () => ({ status: "ok" }));
+  http.get("/health/ready", async (_request, reply) => {
+    const ready = await check().then(
+      () => true,
+      () => false,
+    );
+    return reply.code(ready ? 200 : 503).send(ready ? { status: "ok" } : { status: "unavailable", failing: ["database"] });
+  });
+}

@@ -1,0 +1,98 @@
+/**
+ * Takes jobs from the queue and calls one service method for each. A job that throws is tried again by the queue, with growing waits; since
+ * jobs are only wake-ups, doing one twice or late is harmless.
+ *
+ * On PostgreSQL the queue's own NOTIFY wakes the workers. The embedded database delivers none, so there the process that queues a job nudges
+ * them itself, after its commit.
+ */
+import { Logger as QueueLogger, runTaskList, type TaskList, type WorkerPool } from "graphile-worker";
+import { Pool } from "pg";
+import { type Database } from "../database.js";
+import { type Logger, messageOf, withCorrelation } from "../logger.js";
+import { type OrganisationData } from "../services/OrganisationData.js";
+import { type Puller } from "../services/Puller.js";
+import { type Sweep } from "../services/Sweep.js";
+import { type Pusher } from "../services/sync/Pusher.js";
+import { type Tasks } from "./queue.js";
+
+export interface WorkerServices {
+  pusher: Pusher;
+  puller: Puller;
+  organisationData: OrganisationData;
+  sweep: Sweep;
+}
+
+const concurrency = 4;
+const sweepEveryMs = 15_000;
+
+export class Worker {
+  private pool: WorkerPool | undefined;
+  private connections: Pool | undefined;
+  private sweepTimer: NodeJS.Timeout | undefined;
+  private sweeping: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly database: Database,
+    private readonly services: WorkerServices,
+    private readonly options: { url: string; logger: Logger },
+  ) {}
+
+  /** Starts to take jobs; resolves once it does. */
+  start(): void {
+    const { url, logger } = this.options;
+    this.connections = new Pool({ connectionString: url, max: concurrency + 2, application_name: "ledgerline-worker" });
+    this.connections.on("error", (error) => logger.warn({ reason: messageOf(error) }, "a worker's database connection was lost"));
+    this.pool = runTaskList(
+      {
+        concurrency,
+        noHandleSignals: true,
+        pollInterval: 2_000,
+        preset: { worker: { preparedStatements: !this.database.embedded } },
+        logger: new QueueLogger(() => (level, message) => {
+          if (level === "error" || level === "warning") logger.warn({ queue: message }, "job queue");
+        }),
+      },
+      this.tasks(),
+      this.connections,
+    );
+    this.database.signals.on("jobs", this.nudge);
+    this.sweepTimer = setInterval(() => (this.sweeping = this.sweep()), sweepEveryMs);
+  }
+
+  /** Stops taking jobs and waits for those in hand. */
+  async stop(): Promise<void> {
+    this.database.signals.off("jobs", this.nudge);
+    clearInterval(this.sweepTimer);
+    await this.sweeping;
+    await this.pool?.gracefulShutdown();
+    await this.connections?.end();
+  }
+
+  private readonly nudge = (): void => {
+    if (this.pool && !this.pool._shuttingDown) this.pool.nudge(1);
+  };
+
+  private tasks(): TaskList {
+    const { pusher, puller, organisationData } = this.services;
+    const run: { [T in keyof Tasks]: (payload: Tasks[T]) => Promise<void> } = {
+      push: ({ workspaceId, connectionId }) => pusher.push(workspaceId, connectionId),
+      pull: ({ workspaceId, connectionId }) => puller.pull(workspaceId, connectionId),
+      refresh: ({ workspaceId, connectionId }) => organisationData.refreshById(workspaceId, connectionId),
+    };
+    return Object.fromEntries(
+      (Object.keys(run) as (keyof Tasks)[]).map((task) => [
+        task,
+        // The queue has checked nothing of the payload, but only `enqueue` writes it.
+        (payload: unknown, { job }) => withCorrelation(`job-${job.id}`, () => run[task](payload as Tasks[typeof task])),
+      ]),
+    );
+  }
+
+  private async sweep(): Promise<void> {
+    try {
+      await this.services.sweep.run();
+    } catch (error) {
+      this.options.logger.warn({ reason: messageOf(error) }, "the sweep failed and will run again");
+    }
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * How work is handed to the workers: a job is a wake-up and nothing more. What there is to do stands in the records (attempts, batches,
+ * webhook events), so a job that is lost, doubled or late costs time and never work; the sweep wakes again whatever was forgotten.
+ * A job joins the transaction that gives rise to it, and jobs with one key collapse into one.
+ */
+import { runMigrations } from "graphile-worker";
+import { type Transaction } from "../database.js";
+
+/** Every kind of background work with its payload. */
+export interface Tasks {
+  /** Send what is due to one organisation. */
+  push: { workspaceId: string; connectionId: string };
+  /** Apply the webhook events that came for one organisation. */
+  pull: { workspaceId: string; connectionId: string };
+  /** Read accounts, tax rates and the organisation itself. */
+  refresh: { workspaceId: string; connectionId: string };
+}
+
+export interface EnqueueOptions {
+  /** Not before this instant; left out: at once. */
+  runAt?: Date;
+  /** Lower runs first; by hand 0, by schedule 10. */
+  priority?: number;
+}
+
+/** Queues a wake-up with the transaction's commit; one already waiting for the same connection is replaced, the earlier time kept. */
+export function enqueue<T extends keyof Tasks>(tx: Transaction, task: T, payload: Tasks[T], options: EnqueueOptions = {}): void {
+  const { runAt, priority = 0 } = options;
+  // A delayed wake-up has a key of its own, so that it can't push one that is due at once into the future.
+  const key = `${task}:${payload.connectionId}${runAt ? ":later" : ""}`;
+  tx.beforeCommit("jobs", async () => {
+    const add = tx.workspaceId === null ? "graphile_worker.add_job($1, $2, run_at => $4, job_key => $3, priority => $5)" : "ledgerline_enqueue($1, $2, $3, $4, $5)";
+    await tx.manager.query(`SELECT ${add}`, [task, JSON.stringify(payload), key, runAt ?? null, priority]);
+  });
+  tx.signal("jobs");
+}
+
+/** Installs or updates the queue's own tables. */
+export async function installQueue(url: string): Promise<void> {
+  await runMigrations({ connectionString: url });
+}

@@ -1,0 +1,36 @@
+/** The process: configuration, start, signals, exit code. */
+import { existsSync } from "node:fs";
+import { startApp } from "./app.js";
+import { ConfigError, readConfig } from "./config.js";
+import { createLogger, messageOf } from "./logger.js";
+
+const stopTimeoutMs = 30_000;
+
+async function main(): Promise<void> {
+  if (existsSync(".env")) process.loadEnvFile(".env");
+  const config = readConfig();
+  const logger = createLogger(config.logLevel);
+  const app = await startApp(config, logger);
+  logger.info({ url: app.url, role: config.role }, "listening");
+  let stopping = false;
+  const stop = (signal: string): void => {
+    if (stopping) process.exit(1); // A second signal means: now.
+    stopping = true;
+    logger.info({ signal }, "stopping");
+    setTimeout(() => process.exit(1), stopTimeoutMs).unref();
+    app.close().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        logger.error({ err: error }, "stopping failed");
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof ConfigError ? error.message : `Ledgerline could not start: ${messageOf(error)}`}\n`);
+  process.exit(1);
+});

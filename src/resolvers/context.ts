@@ -1,0 +1,37 @@
+/** What every resolver is given: who asks, the services, and loaders that gather what one operation needs into few statements. */
+import { type Connections } from "../services/Connections.js";
+import { type Integrations } from "../services/Integrations.js";
+import { type Invoices } from "../services/Invoices.js";
+import { type OrganisationData } from "../services/OrganisationData.js";
+import { type Participants } from "../services/Participants.js";
+import { type Payments } from "../services/Payments.js";
+import { type SupportItems } from "../services/SupportItems.js";
+import { type SyncRuns } from "../services/sync/SyncRuns.js";
+import { type TaxRates } from "../services/TaxRates.js";
+import { type WebhookInbox } from "../services/WebhookInbox.js";
+import { type EventFeed } from "../subscriptions/EventFeed.js";
+import { type Viewer } from "../viewer.js";
+import { type Loaders } from "./loaders.js";
+
+export interface Services {
+  connections: Connections;
+  eventFeed: EventFeed;
+  integrations: Integrations;
+  invoices: Invoices;
+  organisationData: OrganisationData;
+  participants: Participants;
+  payments: Payments;
+  supportItems: SupportItems;
+  syncRuns: SyncRuns;
+  taxRates: TaxRates;
+  webhookInbox: WebhookInbox;
+  /** Where Xero reaches us. */
+  webhookUrl: () => string;
+  webhookConfigured: boolean;
+}
+
+export interface Context {
+  viewer: Viewer;
+  services: Services;
+  loaders: Loaders;
+}

@@ -1,0 +1,200 @@
+/**
+ * Connecting a workspace to Xero: the consent, what it granted, and which organisation is used. Tokens are the gateway's (`xero/Grants`).
+ *
+ * The callback comes from a browser, so nothing in it is trusted but a state that we gave out: random, ten minutes long, good once, and
+ * carrying the workspace. A state is claimed by a lease, and given back only when Xero did not answer, so that the same callback may be
+ * tried again and never used twice.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { Field, ObjectType } from "type-graphql";
+import { v7 as uuidv7 } from "uuid";
+import { type Database, type Transaction } from "../database.js";
+import { Connection } from "../entities/Connection.js";
+import { Consent } from "../entities/Consent.js";
+import { Integration } from "../entities/Integration.js";
+import { AppError } from "../errors.js";
+import { type Logger, messageOf } from "../logger.js";
+import { DateTimeScalar } from "../scalars.js";
+import { type Viewer } from "../viewer.js";
+import { type Grants } from "../xero/Grants.js";
+import { XeroFailure } from "../xero/XeroFailure.js";
+import { type TenantLink, type TokenSet, type XeroIdentity } from "../xero/XeroIdentity.js";
+import { enqueue } from "../jobs/queue.js";
+import { load } from "./loading.js";
+import { type OrganisationData } from "./OrganisationData.js";
+
+@ObjectType()
+export class ConnectXeroPayload {
+  @Field(() => String)
+  authorizationUrl!: string;
+
+  @Field(() => DateTimeScalar)
+  expiresAt!: Date;
+}
+
+/** How a consent ended, told to the browser as `?xero=failed&reason=CODE`. */
+export type ConsentFailure =
+  | "INVALID_STATE"
+  | "ACCESS_DENIED"
+  | "CODE_REFUSED"
+  | "NO_ORGANISATION"
+  | "XERO_UNAVAILABLE"
+  | "MISCONFIGURED"
+  | "INTERNAL";
+
+const stateLifeMs = 600_000;
+const claimMs = 120_000;
+
+export class Connections {
+  constructor(
+    private readonly database: Database,
+    private readonly identity: XeroIdentity,
+    private readonly grants: Grants,
+    private readonly organisationData: OrganisationData,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Starts a consent: the address to send the administrator's browser to, good for ten minutes and one answer. */
+  async start(viewer: Viewer): Promise<ConnectXeroPayload> {
+    const state = randomBytes(32).toString("base64url");
+    const expiresAt = new Date(Date.now() + stateLifeMs);
+    await this.database.asSystem(async (tx) => {
+      await tx.manager.query("DELETE FROM consent WHERE expires_at < now() - interval '1 day'");
+      await tx.manager.insert(Consent, {
+        stateHash: hashOf(state),
+        workspaceId: viewer.workspaceId,
+        subject: viewer.subject,
+        expiresAt,
+      });
+    });
+    return { authorizationUrl: this.identity.authorizationUrl(state), expiresAt };
+  }
+
+  /** Ends a consent with what Xero's redirect carries; answers null when connected, else why not. Never throws. */
+  async finish(query: { state?: string; code?: string; error?: string }): Promise<ConsentFailure | null> {
+    const stateHash = hashOf(query.state ?? "");
+    try {
+      const consent = await this.claim(stateHash);
+      if (!consent) return "INVALID_STATE";
+      const failure = await this.finishClaimed(consent, query);
+      if (failure === "XERO_UNAVAILABLE") await this.giveBack(stateHash);
+      else if (failure !== null) await this.database.asSystem((tx) => markUsed(tx, stateHash));
+      return failure;
+    } catch (error) {
+      this.logger.error({ err: error }, "the consent could not be finished");
+      return "INTERNAL";
+    }
+  }
+
+  /** Every organisation the workspace is or was connected to, the newest first. */
+  async list(viewer: Viewer): Promise<Connection[]> {
+    return this.database.inWorkspace(viewer.workspaceId, (tx) =>
+      tx.manager.find(Connection, { where: { workspaceId: tx.workspaceId }, order: { connectedAt: "DESC", id: "DESC" } }),
+    );
+  }
+
+  /** Makes the organisation the one that syncs use. Throws NOT_FOUND, or XERO_NOT_CONNECTED for one that is not connected. */
+  async select(viewer: Viewer, id: string): Promise<Connection> {
+    const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const chosen = await load(tx, Connection, id, "Xero organisation");
+      if (chosen.connectionStatus !== "CONNECTED") {
+        throw new AppError("XERO_NOT_CONNECTED", `${chosen.name} is not connected. Connect to Xero again.`);
+      }
+      await tx.manager.update(Integration, { workspaceId: tx.workspaceId }, { activeConnectionId: chosen.id });
+      if (chosen.dataReadAt === null) enqueue(tx, "refresh", { workspaceId: tx.workspaceId, connectionId: chosen.id });
+      return chosen;
+    });
+    return connection;
+  }
+
+  private async claim(stateHash: string): Promise<Consent | null> {
+    return this.database.asSystem(async (tx) => {
+      const claimed = await tx.manager
+        .createQueryBuilder()
+        .update(Consent)
+        .set({ leaseUntil: () => `now() + interval '${claimMs} ms'` })
+        .where("state_hash = :stateHash AND used_at IS NULL AND expires_at > now()", { stateHash })
+        .andWhere("(lease_until IS NULL OR lease_until < now())")
+        .execute();
+      return claimed.affected === 1 ? tx.manager.findOneBy(Consent, { stateHash }) : null;
+    });
+  }
+
+  private async giveBack(stateHash: string): Promise<void> {
+    await this.database.asSystem((tx) => tx.manager.update(Consent, { stateHash }, { leaseUntil: null }));
+  }
+
+  private async finishClaimed(consent: Consent, query: { code?: string; error?: string }): Promise<ConsentFailure | null> {
+    if (query.error !== undefined) return query.error === "access_denied" ? "ACCESS_DENIED" : "CODE_REFUSED";
+    if (query.code === undefined) return "CODE_REFUSED";
+    let tokens: TokenSet;
+    let links: TenantLink[];
+    try {
+      tokens = await this.identity.exchangeCode(query.code);
+      links = await this.identity.connections(tokens.accessToken, tokens.authEventId);
+    } catch (error) {
+      if (!(error instanceof XeroFailure)) throw error;
+      this.logger.warn({ kind: error.kind, operation: error.operation }, "Xero refused a consent's code");
+      if (error.kind === "INVALID_GRANT" || error.kind === "REJECTED") return "CODE_REFUSED";
+      return error.kind === "MISCONFIGURED" ? "MISCONFIGURED" : "XERO_UNAVAILABLE";
+    }
+    if (links.length === 0) return "NO_ORGANISATION";
+    const connections = await this.keep(consent, tokens, links);
+    // A person waits for the accounts to choose from; should Xero fail now, the job queued with the connection reads them.
+    await Promise.all(
+      connections.map((connection) =>
+        this.organisationData.refresh(connection).catch((error: unknown) => {
+          this.logger.warn({ connectionId: connection.id, reason: messageOf(error) }, "the organisation's data will be read by a job");
+        }),
+      ),
+    );
+    return null;
+  }
+
+  /** Grant, connections and the used state, in one transaction: a consent is kept whole or not at all. */
+  private async keep(consent: Consent, tokens: TokenSet, links: TenantLink[]): Promise<Connection[]> {
+    return this.database.asSystem(async (tx) => {
+      await this.grants.store(tx, tokens);
+      await markUsed(tx, consent.stateHash);
+      const connections: Connection[] = [];
+      for (const link of links) connections.push(await keepLink(tx, consent.workspaceId, tokens, link));
+      const [only] = connections;
+      if (only && connections.length === 1) {
+        await tx.manager.update(Integration, { workspaceId: consent.workspaceId }, { activeConnectionId: only.id });
+      }
+      for (const { id } of connections) enqueue(tx, "refresh", { workspaceId: consent.workspaceId, connectionId: id });
+      return connections;
+    });
+  }
+}
+
+async function keepLink(tx: Transaction, workspaceId: string, tokens: TokenSet, link: TenantLink): Promise<Connection> {
+  const { tenantId } = link;
+  const known = await tx.manager.findOneBy(Connection, { workspaceId, tenantId });
+  const connection = tx.manager.create(Connection, {
+    ...known,
+    workspaceId,
+    id: known?.id ?? uuidv7(),
+    tenantId,
+    xeroConnectionId: link.connectionId,
+    xeroUserId: tokens.xeroUserId,
+    tenantType: link.tenantType,
+    name: link.tenantName,
+    connectionStatus: "CONNECTED",
+    statusReason: null,
+    missingScopes: [],
+    connectedAt: new Date(),
+    disconnectedAt: null,
+  });
+  await tx.manager.upsert(Connection, connection, ["workspaceId", "id"]);
+  return tx.manager.findOneByOrFail(Connection, { workspaceId, id: connection.id });
+}
+
+async function markUsed(tx: Transaction, stateHash: string): Promise<void> {
+  await tx.manager.update(Consent, { stateHash }, { usedAt: new Date() });
+}
+
+/** Only the hash is kept: whoever reads the table can't finish somebody's consent. */
+function hashOf(state: string): string {
+  return createHash("sha256").update(state).digest("hex");
+}

@@ -1,0 +1,225 @@
+/** The workspace's settings of the integration: what they are, whether they suffice for a sync, and their changes. */
+import { Field, ID, InputType } from "type-graphql";
+import { v7 as uuidv7 } from "uuid";
+import { type Database, type WorkspaceTransaction } from "../database.js";
+import { Account } from "../entities/Account.js";
+import { Connection } from "../entities/Connection.js";
+import { InvoiceNumbering, LineAmountTypes, type SetupStep, XeroInvoiceStatus } from "../entities/enums.js";
+import { Integration } from "../entities/Integration.js";
+import { TaxRate } from "../entities/TaxRate.js";
+import { TaxRateMapping } from "../entities/TaxRateMapping.js";
+import { AppError } from "../errors.js";
+import { DecimalScalar } from "../scalars.js";
+import { type Viewer } from "../viewer.js";
+import { findActiveConnection, loadAccount, loadRevenueAccount } from "./accounts.js";
+import { load } from "./loading.js";
+import { Problems } from "./problems.js";
+
+@InputType({ description: "In every input of an update: a field left out keeps its value, null clears it." })
+export class UpdateIntegrationInput {
+  @Field(() => Boolean, { nullable: true })
+  enabled?: boolean | null;
+
+  @Field(() => ID, { nullable: true })
+  salesAccountId?: string | null;
+
+  @Field(() => ID, { nullable: true })
+  paymentAccountId?: string | null;
+
+  @Field(() => ID, { nullable: true })
+  defaultTaxRateId?: string | null;
+
+  @Field(() => LineAmountTypes, { nullable: true })
+  lineAmountTypes?: LineAmountTypes | null;
+
+  @Field(() => XeroInvoiceStatus, { nullable: true })
+  initialInvoiceStatus?: XeroInvoiceStatus | null;
+
+  @Field(() => InvoiceNumbering, { nullable: true })
+  numbering?: InvoiceNumbering | null;
+
+  @Field(() => String, { nullable: true })
+  timeZone?: string | null;
+
+  @Field(() => DecimalScalar, { nullable: true })
+  paidTolerance?: string | null;
+}
+
+/** What a sync needs to know once it is certain that it may run. */
+export interface ReadyToSync {
+  integration: Integration;
+  connection: Connection;
+}
+
+const neverCleared = ["enabled", "lineAmountTypes", "initialInvoiceStatus", "numbering", "paidTolerance"] as const;
+
+/** NDIS is Australia's, so its largest time zone stands in until an organisation is connected. */
+const fallbackTimeZone = "Australia/Sydney";
+
+export class Integrations {
+  /** Workspaces whose settings row this process has seen, so that only a first request looks. */
+  private readonly known = new Set<string>();
+
+  constructor(
+    private readonly database: Database,
+    private readonly webhookConfigured: boolean,
+  ) {}
+
+  /** Makes the workspace's settings and first tax rates when it first appears; repeats change nothing. */
+  async ensure(workspaceId: string): Promise<void> {
+    if (this.known.has(workspaceId)) return;
+    await this.database.inWorkspace(workspaceId, async (tx) => {
+      const made = await tx.manager
+        .createQueryBuilder()
+        .insert()
+        .into(Integration)
+        .values({ workspaceId })
+        .orIgnore()
+        .returning("workspace_id")
+        .execute();
+      if ((made.raw as unknown[]).length > 0) await tx.manager.insert(TaxRate, firstTaxRates(workspaceId));
+    });
+    this.known.add(workspaceId);
+  }
+
+  async load(viewer: Viewer): Promise<Integration> {
+    return this.database.inWorkspace(viewer.workspaceId, (tx) => loadIntegration(tx));
+  }
+
+  async activeOrganisation(viewer: Viewer): Promise<Connection | null> {
+    return this.database.inWorkspace(viewer.workspaceId, (tx) => findActiveConnection(tx));
+  }
+
+  /** The account chosen for lines or payments in the active organisation, or null. */
+  async chosenAccount(viewer: Viewer, which: "salesAccountId" | "paymentAccountId"): Promise<Account | null> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const connection = await findActiveConnection(tx);
+      const accountId = connection?.[which];
+      if (!connection || !accountId) return null;
+      return tx.manager.findOneBy(Account, { workspaceId: tx.workspaceId, connectionId: connection.id, accountId });
+    });
+  }
+
+  /** The time zone in which an instant becomes a day: the workspace's choice, else the organisation's. */
+  async timeZone(viewer: Viewer, integration: Integration): Promise<string> {
+    return integration.timeZone ?? (await this.activeOrganisation(viewer))?.timeZone ?? fallbackTimeZone;
+  }
+
+  async missingSetup(viewer: Viewer): Promise<SetupStep[]> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) =>
+      this.missingIn(tx, await loadIntegration(tx), await findActiveConnection(tx)),
+    );
+  }
+
+  /** Changes the settings that are given. Throws BAD_USER_INPUT, NOT_FOUND, ACCOUNT_NOT_ALLOWED or XERO_NOT_CONNECTED. */
+  async update(viewer: Viewer, input: UpdateIntegrationInput): Promise<Integration> {
+    const changes = checkedChanges(input);
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const key = { workspaceId: tx.workspaceId };
+      if (input.defaultTaxRateId != null) await load(tx, TaxRate, input.defaultTaxRateId, "tax rate");
+      await this.chooseAccounts(tx, input);
+      if (Object.keys(changes).length > 0) await tx.manager.update(Integration, key, changes);
+      return loadIntegration(tx);
+    });
+  }
+
+  /** Throws the contract's refusals in its order, unless a sync may run now. */
+  async requireReady(tx: WorkspaceTransaction): Promise<ReadyToSync> {
+    const integration = await loadIntegration(tx);
+    if (!integration.enabled) throw new AppError("XERO_DISABLED", "The Xero integration is switched off. Switch it on in its settings.");
+    const connection = await findActiveConnection(tx);
+    if (connection?.connectionStatus !== "CONNECTED") {
+      throw new AppError(
+        "XERO_NOT_CONNECTED",
+        connection?.connectionStatus === "RECONNECT_REQUIRED"
+          ? `The link to ${connection.name} must be renewed: an administrator has to connect to Xero again.`
+          : "No Xero organisation is connected and chosen. An administrator has to connect to Xero.",
+      );
+    }
+    if (!this.webhookConfigured) {
+      throw new AppError("XERO_WEBHOOK_NOT_CONFIGURED", "No webhook key is configured (XERO_WEBHOOK_KEYS): payments could not come back.");
+    }
+    const missingSetup = await this.missingIn(tx, integration, connection);
+    if (missingSetup.length > 0) {
+      throw new AppError("SETUP_INCOMPLETE", `Setting up is not finished: ${missingSetup.join(", ")}.`, { missingSetup });
+    }
+    return { integration, connection };
+  }
+
+  private async missingIn(tx: WorkspaceTransaction, integration: Integration, active: Connection | null): Promise<SetupStep[]> {
+    const missing: SetupStep[] = [];
+    if (!integration.enabled) missing.push("ENABLE");
+    if (active?.connectionStatus !== "CONNECTED") {
+      const anyConnected = await tx.manager.existsBy(Connection, { workspaceId: tx.workspaceId, connectionStatus: "CONNECTED" });
+      missing.push(anyConnected ? "SELECT_ORGANISATION" : "CONNECT");
+    }
+    if (!active?.salesAccountId) missing.push("SALES_ACCOUNT");
+    if (!active?.paymentAccountId) missing.push("PAYMENT_ACCOUNT");
+    if (!active || !(await ratesMapped(tx, integration, active))) missing.push("TAX_RATES");
+    if (!this.webhookConfigured) missing.push("WEBHOOK");
+    return missing;
+  }
+
+  private async chooseAccounts(tx: WorkspaceTransaction, input: UpdateIntegrationInput): Promise<void> {
+    const { salesAccountId, paymentAccountId } = input;
+    if (salesAccountId === undefined && paymentAccountId === undefined) return;
+    if (salesAccountId) await loadRevenueAccount(tx, salesAccountId);
+    if (paymentAccountId) await loadAccount(tx, paymentAccountId, "PAYMENT_ACCOUNTS");
+    const connection = await findActiveConnection(tx);
+    if (!connection) return; // Only null can come here: there is nothing to clear.
+    await tx.manager.update(
+      Connection,
+      { workspaceId: tx.workspaceId, id: connection.id },
+      { ...(salesAccountId !== undefined && { salesAccountId }), ...(paymentAccountId !== undefined && { paymentAccountId }) },
+    );
+  }
+}
+
+/** The workspace's settings. */
+export async function loadIntegration(tx: WorkspaceTransaction): Promise<Integration> {
+  return tx.manager.findOneByOrFail(Integration, { workspaceId: tx.workspaceId });
+}
+
+/** Whether invoices can find their tax in Xero: some rate is mapped, and the default one if there is one. */
+async function ratesMapped(tx: WorkspaceTransaction, integration: Integration, connection: Connection): Promise<boolean> {
+  return tx.manager.existsBy(TaxRateMapping, {
+    workspaceId: tx.workspaceId,
+    connectionId: connection.id,
+    ...(integration.defaultTaxRateId !== null && { taxRateId: integration.defaultTaxRateId }),
+  });
+}
+
+function checkedChanges(input: UpdateIntegrationInput): Partial<Integration> {
+  const problems = new Problems();
+  for (const name of neverCleared) if (input[name] === null) problems.add(`input.${name}`, "can't be cleared");
+  if (input.timeZone != null && !isTimeZone(input.timeZone)) {
+    problems.add("input.timeZone", "must be an IANA time zone such as Australia/Sydney");
+  }
+  if (input.paidTolerance != null) {
+    problems.decimal("input.paidTolerance", input.paidTolerance, 2, 100);
+    if (input.paidTolerance.startsWith("-")) problems.add("input.paidTolerance", "must not be negative");
+  }
+  problems.throwIfAny();
+  const { salesAccountId: _sales, paymentAccountId: _payment, ...settings } = input;
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as Partial<Integration>;
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone !== "" && name.includes("/") ;
+  } catch {
+    return false;
+  }
+}
+
+function firstTaxRates(workspaceId: string): TaxRate[] {
+  const rate = (name: string, percent: string): TaxRate => ({
+    workspaceId,
+    id: uuidv7(),
+    name,
+    effectiveRate: percent,
+    components: [{ name: "GST", rate: percent, compound: false }],
+  });
+  return [rate("GST free", "0"), rate("GST 10 %", "10")];
+}
+

@@ -1,0 +1,156 @@
+/**
+ * The copy of what an organisation's settings page needs: its name and currency, its accounts and its tax rates. Read when it is connected and
+ * when somebody asks; what Xero no longer lists stays here as DELETED, so that a mapping to it is seen to be broken.
+ */
+import { type Database, type WorkspaceTransaction } from "../database.js";
+import { Account } from "../entities/Account.js";
+import { Connection } from "../entities/Connection.js";
+import { type XeroAccountUse } from "../entities/enums.js";
+import { Integration } from "../entities/Integration.js";
+import { XeroTaxRate } from "../entities/XeroTaxRate.js";
+import { AppError } from "../errors.js";
+import { decimalText } from "../money.js";
+import { type Viewer } from "../viewer.js";
+import { type XeroAccountAnswer, type XeroOrganisationAnswer, type XeroTaxRateAnswer } from "../xero/answers.js";
+import { XeroFailure } from "../xero/XeroFailure.js";
+import { type XeroGateway } from "../xero/XeroGateway.js";
+import { accountProblem, findActiveConnection } from "./accounts.js";
+import { loadIntegration } from "./Integrations.js";
+import { find } from "./loading.js";
+
+/** Xero names time zones as Windows does, without spaces; those where NDIS providers and their neighbours are. */
+const timeZones: Record<string, string | undefined> = {
+  AUSEASTERNSTANDARDTIME: "Australia/Sydney",
+  EAUSTRALIASTANDARDTIME: "Australia/Brisbane",
+  CENAUSTRALIASTANDARDTIME: "Australia/Adelaide",
+  AUSCENTRALSTANDARDTIME: "Australia/Darwin",
+  WAUSTRALIASTANDARDTIME: "Australia/Perth",
+  TASMANIASTANDARDTIME: "Australia/Hobart",
+  AUSCENTRALWSTANDARDTIME: "Australia/Eucla",
+  LORDHOWESTANDARDTIME: "Australia/Lord_Howe",
+  NORFOLKSTANDARDTIME: "Pacific/Norfolk",
+  NEWZEALANDSTANDARDTIME: "Pacific/Auckland",
+};
+
+export class OrganisationData {
+  constructor(
+    private readonly database: Database,
+    private readonly gateway: XeroGateway,
+  ) {}
+
+  /** Reads the active organisation's data now. Throws XERO_DISABLED, XERO_NOT_CONNECTED, XERO_RATE_LIMITED or XERO_UNAVAILABLE. */
+  async refreshActive(viewer: Viewer): Promise<Integration> {
+    const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      if (!(await loadIntegration(tx)).enabled) throw new AppError("XERO_DISABLED", "The Xero integration is switched off.");
+      return findActiveConnection(tx);
+    });
+    if (connection?.connectionStatus !== "CONNECTED") {
+      throw new AppError("XERO_NOT_CONNECTED", "No Xero organisation is connected and chosen.");
+    }
+    await this.refresh(connection).catch((error: unknown) => {
+      throw error instanceof XeroFailure ? unavailable(error) : error;
+    });
+    return this.database.inWorkspace(viewer.workspaceId, (tx) => loadIntegration(tx));
+  }
+
+  /** Reads one organisation's data and replaces the copy. Throws XeroFailure. */
+  async refresh(connection: Connection): Promise<void> {
+    const [organisation, accounts, taxRates] = await this.gateway.call(connection, (accounting) =>
+      Promise.all([accounting.fetchOrganisation(), accounting.fetchAccounts(), accounting.fetchTaxRates()]),
+    );
+    await this.database.inWorkspace(connection.workspaceId, async (tx) => {
+      await keepOrganisation(tx, connection.id, organisation);
+      await keepAccounts(tx, connection.id, accounts);
+      await keepTaxRates(tx, connection.id, taxRates);
+    });
+  }
+
+  /** The job's form of `refresh`: does nothing where the connection is gone or the switch is off. */
+  async refreshById(workspaceId: string, connectionId: string): Promise<void> {
+    const connection = await this.database.inWorkspace(workspaceId, async (tx) =>
+      (await loadIntegration(tx)).enabled ? find(tx, Connection, connectionId) : null,
+    );
+    // A minute ago is fresh: the consent's own read most likely came first.
+    if (connection?.connectionStatus !== "CONNECTED" || Date.now() - (connection.dataReadAt?.getTime() ?? 0) < 60_000) return;
+    await this.refresh(connection);
+  }
+
+  /** The active organisation's accounts that may be used so, by code; null when there is no copy of them yet. */
+  async accounts(viewer: Viewer, use: XeroAccountUse): Promise<Account[] | null> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const connection = await findActiveConnection(tx);
+      if (!connection?.dataReadAt) return null;
+      const accounts = await tx.manager.find(Account, {
+        where: { workspaceId: tx.workspaceId, connectionId: connection.id },
+        order: { code: "ASC", name: "ASC" },
+      });
+      return accounts.filter((account) => accountProblem(account, use) === null);
+    });
+  }
+}
+
+/** What a client is told when it waits for Xero and Xero fails. */
+function unavailable(failure: XeroFailure): AppError {
+  if (failure.kind === "RATE_LIMITED") {
+    const retryAfterSeconds = Math.ceil((failure.retryAfterMs ?? 60_000) / 1000);
+    return new AppError("XERO_RATE_LIMITED", "Xero asks to wait before it is called again.", { retryAfterSeconds });
+  }
+  const lost = ["DISCONNECTED", "MISSING_SCOPE", "INVALID_GRANT"].includes(failure.kind);
+  return lost
+    ? new AppError("XERO_NOT_CONNECTED", "Xero no longer accepts this connection: an administrator has to connect again.")
+    : new AppError("XERO_UNAVAILABLE", "Xero did not answer as it should. Try again in a while.");
+}
+
+async function keepOrganisation(tx: WorkspaceTransaction, id: string, organisation: XeroOrganisationAnswer): Promise<void> {
+  await tx.manager.update(
+    Connection,
+    { workspaceId: tx.workspaceId, id },
+    {
+      name: organisation.name,
+      baseCurrency: organisation.baseCurrency ?? null,
+      isDemoCompany: organisation.isDemoCompany,
+      shortCode: organisation.shortCode ?? null,
+      timeZone: timeZones[organisation.timeZone?.toUpperCase() ?? ""] ?? null,
+      dataReadAt: new Date(),
+    },
+  );
+}
+
+async function keepAccounts(tx: WorkspaceTransaction, connectionId: string, accounts: XeroAccountAnswer[]): Promise<void> {
+  const key = { workspaceId: tx.workspaceId, connectionId };
+  await tx.manager.update(Account, key, { status: "DELETED" });
+  await tx.manager.upsert(
+    Account,
+    accounts.map((account) => ({
+      ...key,
+      accountId: account.accountId,
+      code: account.code ?? null,
+      name: account.name,
+      type: account.type,
+      taxType: account.taxType ?? null,
+      class: account.class,
+      status: account.status,
+      paymentsEnabled: account.enablePaymentsToAccount,
+      systemAccount: account.systemAccount ?? null,
+    })),
+    ["workspaceId", "connectionId", "accountId"],
+  );
+}
+
+async function keepTaxRates(tx: WorkspaceTransaction, connectionId: string, rates: XeroTaxRateAnswer[]): Promise<void> {
+  const key = { workspaceId: tx.workspaceId, connectionId };
+  await tx.manager.update(XeroTaxRate, key, { status: "DELETED" });
+  await tx.manager.upsert(
+    XeroTaxRate,
+    rates.map((rate) => ({
+      ...key,
+      taxType: rate.taxType,
+      name: rate.name,
+      effectiveRate: decimalText(rate.effectiveRate),
+      components: rate.components.map((part) => ({ ...part, rate: decimalText(part.rate) })),
+      status: rate.status,
+      appliesToRevenue: rate.canApplyToRevenue,
+    })),
+    ["workspaceId", "connectionId", "taxType"],
+  );
+}

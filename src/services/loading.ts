@@ -1,0 +1,48 @@
+/** How services find records by the ids that clients gave, and put together what belongs together. */
+import { type EntityTarget, type FindOptionsWhere } from "typeorm";
+import { type WorkspaceTransaction } from "../database.js";
+import { type WorkspaceRecord } from "../entities/columns.js";
+import { notFound } from "../errors.js";
+
+const uuid = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+/** Whether the text could be one of our ids, or Xero's; anything else can't be found and must not reach a uuid column. */
+export function isId(text: string): boolean {
+  return uuid.test(text);
+}
+
+/** The record with this id. Throws NOT_FOUND when the workspace has none, whatever the id looks like. */
+export async function load<T extends WorkspaceRecord>(
+  tx: WorkspaceTransaction,
+  entity: EntityTarget<T>,
+  id: string,
+  thing: string,
+  options: { lock?: boolean } = {},
+): Promise<T> {
+  const found = isId(id) ? await find(tx, entity, id, options) : null;
+  if (!found) throw notFound(thing);
+  return found;
+}
+
+/** The record with this id, or null; with `lock`, held until the transaction ends. */
+export async function find<T extends WorkspaceRecord>(
+  tx: WorkspaceTransaction,
+  entity: EntityTarget<T>,
+  id: string,
+  { lock = false }: { lock?: boolean } = {},
+): Promise<T | null> {
+  if (!isId(id)) return null;
+  const where = { workspaceId: tx.workspaceId, id } as FindOptionsWhere<T>;
+  return tx.manager.findOne(entity, lock ? { where, lock: { mode: "pessimistic_write" } } : { where });
+}
+
+/** The rows by their key, in the order in which they came; a key without rows is absent. */
+export function groupBy<T>(rows: Iterable<T>, keyOf: (row: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const row of rows) {
+    const group = groups.get(keyOf(row));
+    if (group) group.push(row);
+    else groups.set(keyOf(row), [row]);
+  }
+  return groups;
+}

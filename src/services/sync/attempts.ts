@@ -1,0 +1,98 @@
+/**
+ * How attempts change state, and what always follows from it in the same transaction: the invoice shows it, the run's status is derived
+ * anew, and the event log tells of both.
+ */
+import { In } from "typeorm";
+import { type WorkspaceTransaction } from "../../database.js";
+import { type ContactAction, type SyncOutcome, type SyncRunStatus, type SyncStatus } from "../../entities/enums.js";
+import { Invoice } from "../../entities/Invoice.js";
+import { SyncAttempt } from "../../entities/SyncAttempt.js";
+import { type SyncError } from "../../entities/SyncError.js";
+import { SyncRun } from "../../entities/SyncRun.js";
+import { record } from "../../subscriptions/eventLog.js";
+
+/** What one attempt comes to, and what its invoice shows from then on. */
+export interface Change {
+  attempt: SyncAttempt;
+  outcome: SyncOutcome;
+  syncStatus: SyncStatus;
+  error?: SyncError | null;
+  contactAction?: ContactAction | null;
+  /** Further columns of the invoice. */
+  invoice?: Partial<Invoice>;
+  /** Further columns of the attempt. */
+  also?: Partial<SyncAttempt>;
+}
+
+const live: SyncOutcome[] = ["PENDING", "UNCERTAIN"];
+
+/** Applies the changes: attempt, invoice, event each; then the runs they belong to. */
+export async function applyChanges(tx: WorkspaceTransaction, changes: Change[]): Promise<void> {
+  const now = new Date();
+  for (const { attempt, outcome, syncStatus, error, contactAction, invoice, also } of changes) {
+    const finishedAt = live.includes(outcome) ? null : now;
+    await tx.manager.update(
+      SyncAttempt,
+      { workspaceId: tx.workspaceId, id: attempt.id },
+      { outcome, finishedAt, ...(error !== undefined && { error }), ...(contactAction !== undefined && { contactAction }), ...also },
+    );
+    const nextAttemptAt = also?.notBefore ?? null;
+    await tx.manager.update(
+      Invoice,
+      { workspaceId: tx.workspaceId, id: attempt.invoiceId },
+      { syncStatus, syncError: error ?? null, nextAttemptAt, updatedAt: now, ...invoice },
+    );
+    record(tx, { topic: "SYNC", runId: attempt.runId, invoiceId: attempt.invoiceId, syncStatus });
+  }
+  for (const runId of new Set(changes.map(({ attempt }) => attempt.runId))) await deriveRun(tx, runId);
+}
+
+/** Sets the run's status from its attempts; tells of it when it changed. Adds `calls` to the calls made for it. */
+export async function deriveRun(tx: WorkspaceTransaction, runId: string): Promise<void> {
+  // The lock puts two workers that finish the last two attempts at once one after the other, so one of them sees all.
+  const run = await tx.manager.findOneOrFail(SyncRun, {
+    where: { workspaceId: tx.workspaceId, id: runId },
+    lock: { mode: "pessimistic_write" },
+  });
+  const counts = await countOutcomes(tx, [runId]);
+  const status = statusOf(counts.get(runId) ?? new Map<SyncOutcome, number>());
+  if (status === run.status) return;
+  const finished = status !== "QUEUED" && status !== "RUNNING";
+  await tx.manager.update(
+    SyncRun,
+    { workspaceId: tx.workspaceId, id: runId },
+    { status, startedAt: run.startedAt ?? new Date(), finishedAt: finished ? new Date() : null },
+  );
+  record(tx, { topic: "SYNC", runId, runStatus: status });
+}
+
+function statusOf(counts: Map<SyncOutcome, number>): SyncRunStatus {
+  const count = (...outcomes: SyncOutcome[]) => outcomes.reduce((sum, outcome) => sum + (counts.get(outcome) ?? 0), 0);
+  if (count("PENDING", "UNCERTAIN") > 0) return "RUNNING";
+  const good = count("CREATED", "UPDATED", "ADOPTED", "UNCHANGED", "SKIPPED");
+  if (count("FAILED") > 0) return good > 0 ? "PARTIALLY_SUCCEEDED" : "FAILED";
+  if (good > 0) return "SUCCEEDED";
+  return count("CANCELLED") > 0 ? "CANCELLED" : "NOTHING_TO_DO";
+}
+
+/** How many attempts of each run stand at each outcome: one statement for any number of runs. */
+export async function countOutcomes(tx: WorkspaceTransaction, runIds: readonly string[]): Promise<Map<string, Map<SyncOutcome, number>>> {
+  const rows = await tx.manager
+    .createQueryBuilder(SyncAttempt, "a")
+    .select("a.run_id", "runId")
+    .addSelect("a.outcome", "outcome")
+    .addSelect("count(*)::int", "count")
+    .where({ workspaceId: tx.workspaceId, runId: In([...runIds]) })
+    .groupBy("a.run_id")
+    .addGroupBy("a.outcome")
+    .getRawMany<{ runId: string; outcome: SyncOutcome; count: number }>();
+  const counts = new Map(runIds.map((id) => [id, new Map<SyncOutcome, number>()]));
+  for (const { runId, outcome, count } of rows) counts.get(runId)?.set(outcome, count);
+  return counts;
+}
+
+/** Adds calls made to Xero to the runs they were made for. */
+export async function addCalls(tx: WorkspaceTransaction, runIds: Iterable<string>, calls: number): Promise<void> {
+  if (calls === 0) return;
+  for (const id of new Set(runIds)) await tx.manager.increment(SyncRun, { workspaceId: tx.workspaceId, id }, "xeroCalls", calls);
+}

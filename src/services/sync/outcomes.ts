@@ -1,0 +1,63 @@
+/** What an invoice shows once Xero has it, and what waits for that moment. */
+import { Big } from "big.js";
+import { type WorkspaceTransaction } from "../../database.js";
+import { type Invoice } from "../../entities/Invoice.js";
+import { type SyncAttempt } from "../../entities/SyncAttempt.js";
+import { enqueue } from "../../jobs/queue.js";
+import { moneyText } from "../../money.js";
+import { type XeroInvoiceAnswer } from "../../xero/answers.js";
+import { type Change } from "./attempts.js";
+
+/** The change for an invoice that is in Xero now: its ids and number there, and what differs from ours as a warning. */
+export function adopted(
+  attempt: SyncAttempt,
+  invoice: Invoice,
+  answer: XeroInvoiceAnswer,
+  outcome: "CREATED" | "ADOPTED",
+  connectionId: string,
+): Change {
+  return {
+    attempt,
+    outcome,
+    syncStatus: "SYNCED",
+    error: null,
+    also: { notBefore: null },
+    invoice: {
+      connectionId,
+      xeroId: answer.invoiceId,
+      xeroInvoiceNumber: answer.invoiceNumber ?? null,
+      xeroStatus: answer.status,
+      xeroUpdatedAt: answer.updatedAt,
+      syncedAt: new Date(),
+      syncWarnings: [...invoice.syncWarnings, ...answer.warnings, ...differences(invoice, answer)],
+    },
+  };
+}
+
+/** In words, where Xero's totals are not ours. */
+function differences(invoice: Invoice, answer: XeroInvoiceAnswer): string[] {
+  const pairs: [string, string, string][] = [
+    ["subtotal", invoice.subtotal, answer.subTotal],
+    ["tax", invoice.totalTax, answer.totalTax],
+    ["total", invoice.total, answer.total],
+  ];
+  return pairs.flatMap(([what, ours, theirs]) =>
+    new Big(ours).eq(theirs) ? [] : [`The ${what} is ${moneyText(theirs)} in Xero and ${ours} here.`],
+  );
+}
+
+/** How long to wait after so many failures: doubling from half a second to five minutes, jittered so that many do not come back at once. */
+export function backOffMs(failures: number): number {
+  const full = Math.min(300_000, 500 * 2 ** Math.min(failures - 1, 20));
+  return full * (0.5 + Math.random() / 2);
+}
+
+/** An event for an invoice may have come before its id was written back, and was ignored as nobody's; now it is somebody's. */
+export async function requeueEvents(tx: WorkspaceTransaction, connectionId: string, answers: XeroInvoiceAnswer[]): Promise<void> {
+  const rows: unknown = await tx.manager.query(
+    `UPDATE webhook_event SET status = 'RECEIVED', detail = NULL
+     WHERE workspace_id = $1 AND connection_id = $2 AND status = 'IGNORED' AND resource_id = ANY($3) RETURNING 1`,
+    [tx.workspaceId, connectionId, answers.map(({ invoiceId }) => invoiceId)],
+  );
+  if ((rows as [unknown[]])[0].length > 0) enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId });
+}

@@ -1,0 +1,112 @@
+/**
+ * Why an attempt failed, in words for a person: a stable code, Xero's own words, and what to do. Xero gives no codes, only English text
+ * (https://developer.xero.com/documentation/api/accounting/responsecodes), so its messages are matched here and nowhere else; what is not
+ * recognised is VALIDATION_FAILED with the words as they are, so a new wording loses the better advice and nothing more.
+ */
+import { type SyncErrorCode } from "../../entities/enums.js";
+import { type SyncError } from "../../entities/SyncError.js";
+import { type XeroFailure, type XeroFailureKind } from "../../xero/XeroFailure.js";
+
+/** An error found here, before or without Xero. */
+export function syncError(code: SyncErrorCode, message: string, resolution: string, xeroMessages: string[] = []): SyncError {
+  return { code, message, resolution, xeroMessages, retryable: false };
+}
+
+interface Rule {
+  pattern: RegExp;
+  code: SyncErrorCode;
+  message: string;
+  resolution: string;
+}
+
+const rules: Rule[] = [
+  {
+    pattern: /invoice # must be unique/i,
+    code: "NUMBER_TAKEN",
+    message: "Another invoice in Xero has this number already.",
+    resolution: "Give the invoice another number, or let Xero number invoices (setting numbering), and sync it again.",
+  },
+  {
+    pattern: /lock date/i,
+    code: "PERIOD_LOCKED",
+    message: "The invoice's date is in a period that is locked in Xero.",
+    resolution: "Date the invoice after the lock date, or have the lock date moved in Xero, and sync it again.",
+  },
+  {
+    pattern: /payment or credit note allocated/i,
+    code: "LOCKED_BY_PAYMENT",
+    message: "The invoice has payments or credits in Xero and can't be changed there any more.",
+    resolution: "Make the change in Xero, or remove the payment there first.",
+  },
+  {
+    pattern: /archived contact|contact .*has been archived|un-archived/i,
+    code: "CONTACT_ARCHIVED",
+    message: "The contact is archived in Xero.",
+    resolution: "Restore the contact in Xero (only a person can), then sync the invoice again.",
+  },
+  {
+    pattern: /contact name .*already assigned|contact number|contact .*must contain|email address must be valid|contact must be specified/i,
+    code: "CONTACT_REJECTED",
+    message: "Xero does not accept the contact.",
+    resolution: "Correct the participant's name, e-mail or contact number, then sync the invoice again.",
+  },
+  {
+    pattern: /account code|taxtype code|tax rate/i,
+    code: "INVALID_MAPPING",
+    message: "Xero does not accept the account or tax rate of a line.",
+    resolution: "Choose another account or tax rate for the line, its support item or the workspace, then sync the invoice again.",
+  },
+];
+
+/** The error for what Xero said of one invoice or contact. */
+export function rejected(xeroMessages: string[], fallback: "VALIDATION_FAILED" | "CONTACT_REJECTED" = "VALIDATION_FAILED"): SyncError {
+  const rule = rules.find(({ pattern }) => xeroMessages.some((message) => pattern.test(message)));
+  if (rule) return syncError(rule.code, rule.message, rule.resolution, xeroMessages);
+  const what = fallback === "CONTACT_REJECTED" ? "contact" : "invoice";
+  return syncError(fallback, `Xero did not accept the ${what}.`, "Correct what Xero names, then sync the invoice again.", xeroMessages);
+}
+
+const reconnect = "An administrator has to connect to Xero again, then sync the invoice again.";
+
+const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>> = {
+  DISCONNECTED: ["XERO_NOT_CONNECTED", "The organisation was disconnected in Xero.", reconnect],
+  INVALID_GRANT: ["RECONNECT_REQUIRED", "Xero no longer accepts the link's tokens.", reconnect],
+  MISSING_SCOPE: ["RECONNECT_REQUIRED", "The consent lacks a scope that this needs.", reconnect],
+  TOKEN_REFUSED: ["RECONNECT_REQUIRED", "Xero does not accept the link's tokens.", reconnect],
+  FORBIDDEN: [
+    "RECONNECT_REQUIRED",
+    "The Xero user who connected lacks the right to do this in Xero.",
+    "Give that user the right in Xero, or have another user connect, then sync the invoice again.",
+  ],
+  RATE_LIMITED: ["RATE_LIMITED", "Xero's limit of calls is reached.", "Nothing: it is tried again when Xero allows it."],
+  MISCONFIGURED: [
+    "INTERNAL",
+    "Xero does not accept this service's own credentials.",
+    "Whoever operates the service has to correct XERO_CLIENT_ID and XERO_CLIENT_SECRET.",
+  ],
+};
+
+/** The error for a call to Xero that failed as a whole. `retryable` where time alone may mend it. */
+export function failed(failure: XeroFailure): SyncError {
+  if (failure.kind === "REJECTED" || failure.kind === "NOT_FOUND") return rejected(failure.xeroMessages);
+  const [code, message, resolution] = failures[failure.kind] ?? [
+    "XERO_UNAVAILABLE",
+    "Xero did not answer as it should.",
+    "Nothing: it is tried again in a while. If it goes on, see status.xero.com.",
+  ];
+  return { code, message, resolution, xeroMessages: failure.xeroMessages, retryable: isTransient(failure) };
+}
+
+/** Whether the same call may succeed later without anybody changing anything. */
+export function isTransient(failure: XeroFailure): boolean {
+  return ["UNCERTAIN", "SERVER_ERROR", "OFFLINE", "RATE_LIMITED", "KEY_REUSED"].includes(failure.kind);
+}
+
+/** What clients see while it is not known whether Xero took the invoice. */
+export const outcomeUnknown: SyncError = {
+  code: "OUTCOME_UNKNOWN",
+  message: "Xero was sent the invoice and gave no clear answer.",
+  resolution: "Nothing: whether Xero has it is found out before anything is sent again.",
+  xeroMessages: [],
+  retryable: true,
+};

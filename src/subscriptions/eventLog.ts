@@ -1,0 +1,47 @@
+/**
+ * The event log's one inlet. `record` only buffers; the rows are written right before commit, with cursors from the workspace's counter
+ * row, whose lock is taken last of all and held to the commit. So cursors grow in commit order without gaps: a reader that has seen
+ * cursor 7 has seen all that will ever stand before it. A sequence could not promise that.
+ */
+import { type Transaction } from "../database.js";
+import { type LogEvent, type Topic } from "../entities/LogEvent.js";
+
+/** What happened. What is left out is null. */
+export type NewEvent = { topic: Topic } & Partial<
+  Pick<LogEvent, "runId" | "invoiceId" | "paymentId" | "syncStatus" | "runStatus" | "paymentEventKind">
+>;
+
+/** PostgreSQL's channel on which processes wake each other's readers; the payload is the workspace. */
+export const eventsChannel = "ledgerline_events";
+
+const append = `
+  WITH counter AS (
+    INSERT INTO event_counter (workspace_id, last_cursor) VALUES ($1, $2)
+    ON CONFLICT (workspace_id) DO UPDATE SET last_cursor = event_counter.last_cursor + $2
+    RETURNING last_cursor
+  )
+  INSERT INTO event_log (workspace_id, cursor, at, topic, run_id, invoice_id, payment_id, sync_status, run_status, payment_event_kind)
+  SELECT $1, counter.last_cursor - $2 + e.n, clock_timestamp(), e.topic, e."runId", e."invoiceId", e."paymentId",
+         e."syncStatus", e."runStatus", e."paymentEventKind"
+  FROM counter, jsonb_to_recordset($3::jsonb) AS e (
+    n bigint, topic text, "runId" uuid, "invoiceId" uuid, "paymentId" uuid, "syncStatus" text, "runStatus" text, "paymentEventKind" text
+  )`;
+
+const buffers = new WeakMap<Transaction, NewEvent[]>();
+
+/** Appends an event to the workspace's log with the transaction's commit, after all that was recorded before it. */
+export function record(tx: Transaction & { workspaceId: string }, event: NewEvent): void {
+  const buffered = buffers.get(tx);
+  if (buffered) {
+    buffered.push(event);
+    return;
+  }
+  const events = [event];
+  buffers.set(tx, events);
+  tx.signal("events", tx.workspaceId);
+  tx.beforeCommit("events", async () => {
+    const rows = events.map((row, index) => ({ n: index + 1, ...row }));
+    await tx.manager.query(append, [tx.workspaceId, events.length, JSON.stringify(rows)]);
+    if (!tx.embedded) await tx.manager.query("SELECT pg_notify($1, $2)", [eventsChannel, tx.workspaceId]);
+  });
+}

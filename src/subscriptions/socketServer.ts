@@ -1,0 +1,112 @@
+/**
+ * GraphQL over WebSocket (`graphql-transport-ws`). Nothing of Apollo's hardening applies on this path, so every rule is applied again here:
+ * the token, the origin, the size of a message and of a document, validation, cost, and the mask over errors. Only subscriptions run here.
+ */
+import { type IncomingMessage, type Server } from "node:http";
+import { type Duplex } from "node:stream";
+import { type ExecutionArgs, getOperationAST, GraphQLError, type GraphQLSchema, parse, validate } from "graphql";
+import { CloseCode, type Context as SocketContext, type SubscribePayload } from "graphql-ws";
+import { useServer } from "graphql-ws/use/ws";
+import { type WebSocket, WebSocketServer } from "ws";
+import { maskError } from "../errorMask.js";
+import { AppError, badInput } from "../errors.js";
+import { type Logger, withCorrelation } from "../logger.js";
+import { type Context } from "../resolvers/context.js";
+import { checkCost, maxTokens } from "../schema.js";
+import { type ReadViewer, type Viewer } from "../viewer.js";
+
+// A type and not an interface: graphql-ws wants an index signature, which only types have of themselves.
+type Extra = { socket: WebSocket; viewer?: Viewer; expiry?: NodeJS.Timeout };
+
+type Socket = SocketContext<Record<string, unknown>, Extra>;
+
+export interface SocketOptions {
+  path: string;
+  schema: GraphQLSchema;
+  readViewer: ReadViewer;
+  /** The context of one operation; its loaders must keep nothing, since it lives as long as the subscription. */
+  contextFor: (viewer: Viewer) => Promise<Context>;
+  allowedOrigins: () => string[];
+  logger: Logger;
+}
+
+const maxMessageBytes = 256 * 1024;
+
+/** The longest that setTimeout can wait. */
+const longestTimerMs = 2 ** 31 - 1;
+
+/** Adds the WebSocket to the server; the function returned closes every socket with 1001. */
+export function serveSockets(server: Server, options: SocketOptions): () => Promise<void> {
+  const sockets = new WebSocketServer({ noServer: true, maxPayload: maxMessageBytes });
+  const handle = useServer<Record<string, unknown>, Extra>(
+    {
+      connectionInitWaitTimeout: 10_000,
+      onConnect: (ctx) => connect(ctx, options),
+      onDisconnect: ({ extra }) => clearTimeout(extra.expiry),
+      onSubscribe: (ctx, id, payload) => withCorrelation(`socket-${id}`, () => subscribe(ctx, payload, options)),
+      onNext: (_ctx, _id, _payload, _args, result) =>
+        result.errors ? { ...result, errors: result.errors.map((error) => maskError(error, options.logger)) } : undefined,
+      onError: (_ctx, _id, _payload, errors) =>
+        errors.map((error) => maskError(error, options.logger, "GRAPHQL_VALIDATION_FAILED")),
+    },
+    sockets,
+  );
+  const upgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
+    if (new URL(request.url ?? "/", "http://localhost").pathname !== options.path) return refuse(stream, "404 Not Found");
+    const { origin } = request.headers;
+    if (origin !== undefined && !options.allowedOrigins().includes(origin)) return refuse(stream, "403 Forbidden");
+    sockets.handleUpgrade(request, stream, head, (socket) => sockets.emit("connection", socket, request));
+  };
+  server.on("upgrade", upgrade);
+  return async () => {
+    server.off("upgrade", upgrade);
+    for (const socket of sockets.clients) socket.close(1001, "Going away");
+    await handle.dispose();
+    sockets.close();
+  };
+}
+
+function refuse(stream: Duplex, status: string): void {
+  stream.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+}
+
+async function connect({ connectionParams, extra }: Socket, { readViewer, logger }: SocketOptions): Promise<boolean> {
+  const authorization = connectionParams?.["authorization"];
+  try {
+    extra.viewer = await readViewer(typeof authorization === "string" ? authorization : undefined);
+  } catch (error) {
+    if (!(error instanceof AppError)) logger.error({ err: error }, "a socket's token could not be checked");
+    return false; // graphql-ws closes with 4403.
+  }
+  const { expiresAt } = extra.viewer;
+  if (expiresAt) {
+    const leftMs = Math.min(expiresAt.getTime() - Date.now(), longestTimerMs);
+    extra.expiry = setTimeout(() => extra.socket.close(CloseCode.Forbidden, "The token has expired"), Math.max(leftMs, 0));
+  }
+  return true;
+}
+
+async function subscribe({ extra }: Socket, payload: SubscribePayload, options: SocketOptions): Promise<ExecutionArgs | readonly GraphQLError[]> {
+  const { schema } = options;
+  const { variables, operationName } = payload;
+  try {
+    const document = parse(payload.query, { maxTokens });
+    const problems = validate(schema, document);
+    if (problems.length > 0) return problems;
+    if (getOperationAST(document, operationName)?.operation !== "subscription") {
+      throw badInput({ field: "query", reason: "must be one subscription here; queries and mutations go to POST /graphql" });
+    }
+    checkCost(schema, { document, variables: variables ?? null, operationName: operationName ?? null });
+    if (!extra.viewer) throw new Error("a socket subscribes that was not connected");
+    return {
+      schema,
+      document,
+      variableValues: variables ?? {},
+      operationName: operationName ?? null,
+      contextValue: await options.contextFor(extra.viewer),
+    };
+  } catch (error) {
+    if (error instanceof GraphQLError) return [error];
+    return [new GraphQLError("failed", { originalError: error instanceof Error ? error : new Error(String(error)) })];
+  }
+}

@@ -1,0 +1,329 @@
+/**
+ * Owns the calls that Ledgerline makes to one organisation's accounting API under one access token: which endpoint, which
+ * filters, which pages, and the matching of answers to what was asked. It is made anew per piece of work, since xero-node
+ * keeps the token as mutable state. Tokens, limits, leases, keys and repeats are the callers'.
+ *
+ * Shaped by https://developer.xero.com/documentation/api/accounting/invoices: only paged answers hold lines, payments and
+ * merged contacts; a POST without an id may overwrite a stranger; keys are remembered for six minutes, errors included.
+ */
+import { Contacts } from "xero-node/dist/gen/model/accounting/contacts.js";
+import { Invoices } from "xero-node/dist/gen/model/accounting/invoices.js";
+import { z } from "zod";
+import type {
+  ElementOutcome,
+  InvoiceOutcome,
+  XeroAccountAnswer,
+  XeroContactAnswer,
+  XeroInvoiceAnswer,
+  XeroOrganisationAnswer,
+  XeroPaymentAnswer,
+  XeroTaxRateAnswer,
+} from "./answers.js";
+import { type Call, exchange, type ExchangeOptions } from "./exchange.js";
+import { envelope } from "./fields.js";
+import { invoiceOutcomeSchema, invoiceSchema, paymentSchema } from "./invoiceSchemas.js";
+import { type ContactPayload, type InvoicePayload, serializeContacts, serializeInvoices } from "./payloads.js";
+import {
+  accountSchema,
+  type ContactIdentity,
+  contactOutcomeSchema,
+  contactSchema,
+  organisationSchema,
+  taxRateSchema,
+} from "./schemas.js";
+import { quoted } from "./wireValues.js";
+import { XeroFailure } from "./XeroFailure.js";
+
+export type { CallRecord } from "./exchange.js";
+
+/** Given together they all must hold. */
+export interface ContactFilter {
+  ids?: string[] | undefined;
+  contactNumber?: string | undefined;
+  email?: string | undefined;
+  name?: string | undefined;
+  includeArchived?: boolean | undefined;
+  modifiedSince?: Date | undefined;
+}
+
+export type InvoiceFilter = ({ ids: string[] } | { references: string[] }) & { modifiedSince?: Date | undefined };
+
+const contactPageSize = 1000;
+const invoicePageSize = 200;
+const paymentPageSize = 1000;
+const idsPerCall = 40;
+// Encoded; with the rest of the address and other parameters it stays below 4 KB.
+const maxWhereLength = 3500;
+const maxAlternatives = 50;
+
+interface ContactWrite {
+  operation: string;
+  method: "PUT" | "POST";
+  contacts: ContactPayload[];
+  identify: (contact: ContactIdentity) => string | undefined;
+  key: string;
+}
+
+export class XeroAccounting {
+  constructor(private readonly options: ExchangeOptions) {}
+
+  /** The organisation itself. One call. */
+  fetchOrganisation(): Promise<XeroOrganisationAnswer> {
+    return this.fetchOne("fetchOrganisation", "Organisations", organisationSchema, (api) =>
+      api.getOrganisations(this.tenantId),
+    );
+  }
+
+  /** All accounts, archived ones too. One call. */
+  fetchAccounts(): Promise<XeroAccountAnswer[]> {
+    return this.fetchAll("fetchAccounts", "Accounts", accountSchema, (api) => api.getAccounts(this.tenantId));
+  }
+
+  /** All tax rates, deleted and archived ones too. One call. */
+  fetchTaxRates(): Promise<XeroTaxRateAnswer[]> {
+    return this.fetchAll("fetchTaxRates", "TaxRates", taxRateSchema, (api) => api.getTaxRates(this.tenantId));
+  }
+
+  /**
+   * The contacts that match, one array per page of up to 1,000 and per call; names and e-mail addresses as Xero compares
+   * them (ignoring case and accents). In the order of their ids, so that changes meanwhile skip none; may repeat one.
+   */
+  async *fetchContacts(filter: ContactFilter): AsyncGenerator<XeroContactAnswer[]> {
+    const where = [
+      filter.contactNumber !== undefined && `ContactNumber==${quoted(filter.contactNumber)}`,
+      filter.email !== undefined && `EmailAddress==${quoted(filter.email)}`,
+      filter.name !== undefined && `Name==${quoted(filter.name)}`,
+    ].filter((condition) => condition !== false);
+    const pages = (ids: string[] | undefined): AsyncGenerator<XeroContactAnswer[]> =>
+      this.pages(
+        "fetchContacts",
+        "Contacts",
+        contactSchema,
+        (page) => (api) =>
+          api.getContacts(
+            this.tenantId,
+            filter.modifiedSince,
+            where.length > 0 ? where.join(" AND ") : undefined,
+            "ContactID ASC",
+            ids,
+            page,
+            filter.includeArchived,
+            undefined,
+            undefined,
+            contactPageSize,
+          ),
+      );
+    if (filter.ids === undefined) {
+      yield* pages(undefined);
+      return;
+    }
+    for (const ids of chunks(filter.ids, idsPerCall)) yield* pages(ids);
+  }
+
+  /**
+   * Creates contacts (PUT): never changes one that exists. Every contact needs a contactNumber, by which the answer is
+   * matched; the outcomes are in the order of the contacts. The same contacts under the same key are written once for
+   * six minutes. Throws XeroFailure; UNCERTAIN also when the answer leaves a contact out.
+   */
+  async createContacts(contacts: ContactPayload[], key: string): Promise<ElementOutcome<XeroContactAnswer>[]> {
+    const operation = "createContacts";
+    if (contacts.some((contact) => contact.contactId !== undefined)) throw notSent(operation, "contactId in a create");
+    const identify = (contact: ContactIdentity): string | undefined => contact.contactNumber;
+    return this.writeContacts({ operation, method: "PUT", contacts, identify, key });
+  }
+
+  /**
+   * Updates contacts (POST) by their contactId, without which Xero would overwrite whichever contact has the name. The
+   * outcomes are in the order of the contacts. Throws XeroFailure; NOT_FOUND for the whole call if one id is unknown.
+   */
+  async updateContacts(contacts: ContactPayload[], key: string): Promise<ElementOutcome<XeroContactAnswer>[]> {
+    const identify = (contact: ContactIdentity): string | undefined => contact.contactId?.toLowerCase();
+    return this.writeContacts({ operation: "updateContacts", method: "POST", contacts, identify, key });
+  }
+
+  /** The exact body for putInvoices and postInvoices; the same invoices always give the same text. */
+  serializeInvoices(invoices: InvoicePayload[]): string {
+    return serializeInvoices(invoices);
+  }
+
+  /**
+   * Creates invoices (PUT) from exactly this body. The same body under the same key is answered alike for six minutes; a
+   * later one is a new request. One outcome per invoice that Xero's answer names, in no promised order: what it does not
+   * name is uncertain. Throws XeroFailure; see its `mayHaveWritten`.
+   */
+  putInvoices(body: string, key: string): Promise<InvoiceOutcome[]> {
+    const request: Call["request"] = (api) => api.createInvoices(this.tenantId, new Invoices(), false, 4, key);
+    return this.writeInvoices({ operation: "putInvoices", method: "PUT", body, request });
+  }
+
+  /** Updates invoices (POST), otherwise like putInvoices. Refuses without sending if one has no id: Xero would go by its number. */
+  async postInvoices(body: string, key: string): Promise<InvoiceOutcome[]> {
+    if (!identifiedInvoices.safeParse(JSON.parse(body)).success) throw notSent("postInvoices", "an invoice without id");
+    const request: Call["request"] = (api) => api.updateOrCreateInvoices(this.tenantId, new Invoices(), false, 4, key);
+    return this.writeInvoices({ operation: "postInvoices", method: "POST", body, request });
+  }
+
+  /**
+   * The invoices with these ids, or with exactly these references (several may share one), with lines and payments;
+   * unknown ones are left out. One call per 40 ids, or per few KB of references, and page.
+   */
+  async fetchInvoices(filter: InvoiceFilter): Promise<XeroInvoiceAnswer[]> {
+    const queries: { ids?: string[]; where?: string }[] =
+      "ids" in filter
+        ? chunks([...new Set(filter.ids)], idsPerCall).map((ids) => ({ ids }))
+        : alternatives([...new Set(filter.references)].map((text) => `Reference==${quoted(text)}`)).map((where) => ({
+            where,
+          }));
+    // Whatever Xero makes of the filter (case, accents, quotes), only what was asked for is answered.
+    const wanted = new Set("ids" in filter ? filter.ids.map((id) => id.toLowerCase()) : filter.references);
+    const found = new Map<string, XeroInvoiceAnswer>();
+    for (const { ids, where } of queries) {
+      const pages = this.pages(
+        "fetchInvoices",
+        "Invoices",
+        invoiceSchema,
+        (page) => (api) =>
+          api.getInvoices(
+            this.tenantId,
+            filter.modifiedSince,
+            where,
+            undefined,
+            ids,
+            undefined,
+            undefined,
+            undefined,
+            page,
+            undefined,
+            undefined,
+            4,
+            undefined,
+            invoicePageSize,
+          ),
+      );
+      for await (const invoices of pages) {
+        for (const invoice of invoices) {
+          const name = "ids" in filter ? invoice.invoiceId.toLowerCase() : invoice.reference;
+          if (name !== undefined && wanted.has(name)) found.set(invoice.invoiceId, invoice);
+        }
+      }
+    }
+    return [...found.values()];
+  }
+
+  /** The payment, deleted or not. One call. Throws XeroFailure NOT_FOUND. */
+  fetchPayment(paymentId: string): Promise<XeroPaymentAnswer> {
+    return this.fetchOne("fetchPayment", "Payments", paymentSchema, (api) => api.getPayment(this.tenantId, paymentId));
+  }
+
+  /** The payments changed since then, deleted ones too, one array per page of up to 1,000 and per call. */
+  fetchPayments(filter: { modifiedSince?: Date | undefined }): AsyncGenerator<XeroPaymentAnswer[]> {
+    return this.pages(
+      "fetchPayments",
+      "Payments",
+      paymentSchema,
+      (page) => (api) =>
+        api.getPayments(this.tenantId, filter.modifiedSince, undefined, undefined, page, paymentPageSize),
+    );
+  }
+
+  private get tenantId(): string {
+    return this.options.tenantId;
+  }
+
+  private async fetchAll<Schema extends z.ZodType>(
+    operation: string,
+    name: string,
+    schema: Schema,
+    request: Call["request"],
+  ): Promise<z.output<Schema>[]> {
+    const answer = await exchange(this.options, { operation, method: "GET", request }, envelope(name, schema));
+    return answer.elements;
+  }
+
+  private async fetchOne<Schema extends z.ZodType>(
+    operation: string,
+    name: string,
+    schema: Schema,
+    request: Call["request"],
+  ): Promise<z.output<Schema>> {
+    const [element] = await this.fetchAll(operation, name, schema, request);
+    if (element === undefined) throw incomplete(operation);
+    return element;
+  }
+
+  private async *pages<Schema extends z.ZodType>(
+    operation: string,
+    name: string,
+    schema: Schema,
+    request: (page: number) => Call["request"],
+  ): AsyncGenerator<z.output<Schema>[]> {
+    const answerSchema = envelope(name, schema);
+    for (let page = 1; ; page++) {
+      const call: Call = { operation, method: "GET", request: request(page) };
+      const { elements, pageCount } = await exchange(this.options, call, answerSchema);
+      if (elements.length > 0) yield elements;
+      // Xero clamps page sizes silently: without its count of pages only an empty page proves the end.
+      if (elements.length === 0 || (pageCount !== undefined && page >= pageCount)) return;
+    }
+  }
+
+  private async writeInvoices(call: Call): Promise<InvoiceOutcome[]> {
+    const answer = await exchange(this.options, call, envelope("Invoices", invoiceOutcomeSchema));
+    if (answer.elements.length === 0) throw incomplete(call.operation);
+    return answer.elements;
+  }
+
+  private async writeContacts(write: ContactWrite): Promise<ElementOutcome<XeroContactAnswer>[]> {
+    const { operation, method, contacts, identify, key } = write;
+    if (contacts.length === 0) return [];
+    const identities = new Set(contacts.map((contact) => identify(contact)));
+    if (identities.has(undefined) || identities.has(""))
+      throw notSent(operation, "a contact without what identifies it");
+    if (identities.size < contacts.length) throw notSent(operation, "the same contact twice");
+    const request: Call["request"] = (api) =>
+      method === "PUT"
+        ? api.createContacts(this.tenantId, new Contacts(), false, key)
+        : api.updateOrCreateContacts(this.tenantId, new Contacts(), false, key);
+    const call: Call = { operation, method, body: serializeContacts(contacts), request };
+    const answer = await exchange(this.options, call, envelope("Contacts", contactOutcomeSchema));
+    const outcomes = new Map(answer.elements.map(({ identity, outcome }) => [identify(identity), outcome]));
+    return contacts.map((contact) => {
+      const outcome = outcomes.get(identify(contact));
+      if (outcome === undefined) throw incomplete(operation);
+      return outcome;
+    });
+  }
+}
+
+const identifiedInvoices = z.object({ Invoices: z.array(z.object({ InvoiceID: z.string().min(1) })) });
+
+function notSent(operation: string, why: string): XeroFailure {
+  return new XeroFailure({ kind: "REJECTED", operation, problem: `not sent: ${why}` });
+}
+
+function incomplete(operation: string): XeroFailure {
+  return new XeroFailure({ kind: "UNCERTAIN", operation, status: 200, problem: "not the expected answer" });
+}
+
+function chunks<Item>(items: Item[], size: number): Item[][] {
+  const parts: Item[][] = [];
+  for (let start = 0; start < items.length; start += size) parts.push(items.slice(start, start + size));
+  return parts;
+}
+
+/** The conditions joined by OR, in as few filters as keep an address short. */
+function alternatives(conditions: string[]): string[] {
+  const filters: string[][] = [];
+  let length = Infinity;
+  for (const condition of conditions) {
+    length += encodeURIComponent(` OR ${condition}`).length;
+    const last = filters.at(-1);
+    if (last !== undefined && last.length < maxAlternatives && length <= maxWhereLength) {
+      last.push(condition);
+    } else {
+      filters.push([condition]);
+      length = encodeURIComponent(condition).length;
+    }
+  }
+  return filters.map((filter) => filter.join(" OR "));
+}
