@@ -3,8 +3,9 @@
  * where nothing does unless we do (`subscriptions/socketServer`).
  */
 import "reflect-metadata";
+import { createRequire } from "node:module";
 import { type DocumentNode, type GraphQLSchema } from "graphql";
-import { type ComplexityEstimator, getComplexity, simpleEstimator } from "graphql-query-complexity";
+import type * as complexity from "graphql-query-complexity";
 import { type AuthChecker, buildSchema } from "type-graphql";
 import { Role } from "./entities/enums.js";
 import { AppError } from "./errors.js";
@@ -17,6 +18,9 @@ import { SupportItemResolver } from "./resolvers/SupportItemResolver.js";
 import { SyncAttemptResolver, SyncRunResolver } from "./resolvers/SyncResolver.js";
 import { TaxRateResolver } from "./resolvers/TaxRateResolver.js";
 import { PaymentSubscription, SyncStatusSubscription } from "./subscriptions/SubscriptionResolver.js";
+
+// Its ES module names graphql's by its file, which Node takes for another copy of graphql than everybody else's.
+const { getComplexity, simpleEstimator } = createRequire(import.meta.url)("graphql-query-complexity") as typeof complexity;
 
 /** A document longer than this is not parsed to its end. */
 export const maxTokens = 4_000;
@@ -62,7 +66,7 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
 }
 
 /** A list costs its page size times what one of its rows costs. */
-const pageEstimator: ComplexityEstimator = ({ args, childComplexity, field }) => {
+const pageEstimator: complexity.ComplexityEstimator = ({ args, childComplexity, field }) => {
   const { first } = args as { first?: unknown };
   if (typeof first === "number") return 1 + Math.max(1, Math.min(first, 100)) * childComplexity;
   const type = String(field.type);

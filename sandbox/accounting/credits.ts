@@ -8,7 +8,7 @@ import type { Json } from "../http.js";
 import { Invalid } from "../refusals.js";
 import { wireDate, wireDateString, wireInstant, wireInstantString } from "../wire.js";
 import type { Changes } from "./Changes.js";
-import { mentionedContact } from "./contactWire.js";
+import { mentionedContact, wholeContact } from "./contactWire.js";
 import type { Organisation } from "./Organisation.js";
 import type { Credit, CreditKind, Invoice } from "./records.js";
 import { amountDue, settle } from "./settlement.js";
@@ -23,6 +23,16 @@ const names: Readonly<Record<CreditKind, string>> = {
   CREDITNOTE: "CreditNote",
   OVERPAYMENT: "Overpayment",
   PREPAYMENT: "Prepayment",
+};
+
+const nothingElse = {
+  Payments: [],
+  CreditNotes: [],
+  Prepayments: [],
+  Overpayments: [],
+  HasErrors: false,
+  IsDiscounted: false,
+  LineItems: [],
 };
 
 /** Makes a credit of that size and applies it to the invoice, as a person does in Xero. */
@@ -69,7 +79,7 @@ export function removeCredit(org: Organisation, credit: Credit, changes: Changes
   }
 }
 
-export function wireCredit(org: Organisation, credit: Credit): Json {
+export function wireCredit(org: Organisation, credit: Credit, single: boolean): Json {
   const contact = org.contacts.get(credit.contactId);
   const spent = credit.allocations.reduce((sum, one) => sum.plus(one.amount), new Big(0));
   return {
@@ -77,6 +87,7 @@ export function wireCredit(org: Organisation, credit: Credit): Json {
     ...(credit.number === undefined ? {} : { CreditNoteNumber: credit.number }),
     ID: credit.id,
     Type: wireType[credit.kind],
+    Reference: "",
     CurrencyRate: 1,
     RemainingCredit: credit.total.minus(spent).toNumber(),
     Allocations: credit.allocations.map((one) => ({
@@ -86,12 +97,12 @@ export function wireCredit(org: Organisation, credit: Credit): Json {
       Invoice: {
         InvoiceID: one.invoiceId,
         InvoiceNumber: org.invoices.get(one.invoiceId)?.number ?? "",
-        LineItems: [],
+        ...nothingElse,
       },
     })),
     Payments: [],
     HasAttachments: false,
-    Contact: contact ? mentionedContact(contact) : {},
+    Contact: contact ? (single ? wholeContact(org, contact) : mentionedContact(contact)) : {},
     DateString: wireDateString(credit.date),
     Date: wireDate(credit.date),
     Status: credit.status,

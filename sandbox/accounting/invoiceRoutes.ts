@@ -88,7 +88,7 @@ export function paymentsRoute(world: World, org: Organisation, call: Call, rest:
   if (call.method === "GET") {
     if (id === undefined) return listPayments(world, org, call);
     const payment = org.payments.get(id.toLowerCase());
-    return payment ? envelope(world, "Payments", [wirePayment(org, payment, "nested")]) : notFound();
+    return payment ? envelope(world, "Payments", [wirePayment(org, payment, "paid")]) : notFound();
   }
   if (id !== undefined && call.method === "PUT") return { status: 405 };
   const elements = elementsOf(call, "Payments");
@@ -111,7 +111,7 @@ export function creditsRoute(kind: CreditKind, plural: string) {
     if (id !== undefined) {
       const credit = org.credits.get(id.toLowerCase());
       return credit?.kind === kind && rest.length === 1
-        ? envelope(world, plural, [wireCredit(org, credit)])
+        ? envelope(world, plural, [wireCredit(org, credit, true)])
         : notFound();
     }
     const page = selected(
@@ -128,7 +128,7 @@ export function creditsRoute(kind: CreditKind, plural: string) {
     return envelope(
       world,
       plural,
-      page.items.map((credit) => wireCredit(org, credit)),
+      page.items.map((credit) => wireCredit(org, credit, false)),
       page.pagination,
     );
   };

@@ -11,15 +11,15 @@ import type { Organisation } from "./Organisation.js";
 import type { Credit, CreditKind, Invoice, Line } from "./records.js";
 import { amountDue } from "./settlement.js";
 
-export type InvoiceView = "written" | "single" | "paged" | "unpaged" | "summary" | "mentioned" | "nested";
+export type InvoiceView = "written" | "single" | "paged" | "unpaged" | "summary" | "mentioned" | "nested" | "paid";
 
-/** The invoice as that place shows it. */
+/** The invoice as that place shows it: nested in a payment just made, paid in one that is read. */
 export function wireInvoice(org: Organisation, invoice: Invoice, view: InvoiceView, unitDecimals: 2 | 4): Json {
   const contact = org.contacts.get(invoice.contactId);
   const whole = view === "written" || view === "single";
   const contactJson = contact ? (whole ? wholeContact(org, contact) : mentionedContact(contact)) : {};
   if (view === "mentioned") return mentioned(invoice, contactJson);
-  const withLines = whole || view === "paged" || view === "nested";
+  const withLines = whole || view === "paged" || view === "nested" || view === "paid";
   return {
     Type: invoice.type,
     InvoiceID: invoice.id,

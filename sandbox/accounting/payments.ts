@@ -5,6 +5,7 @@
  * Source: xero-facts.md section 8. Which category announces a payment is not documented: switch `paymentEvents`.
  */
 import { randomUUID } from "node:crypto";
+import Big from "big.js";
 import type { Fields } from "../Fields.js";
 import type { Json } from "../http.js";
 import { Invalid, notFound, refuseIf, Refusal } from "../refusals.js";
@@ -16,8 +17,13 @@ import type { Organisation } from "./Organisation.js";
 import type { Account, Invoice, Payment } from "./records.js";
 import { amountDue, settle } from "./settlement.js";
 
+/** How a person's payments differ from the API's: they may be one batch, and be deleted whatever they are part of. */
+export interface PersonsPayment {
+  readonly batchId?: string | undefined;
+}
+
 /** Pays an approved invoice; an unknown InvoiceID ends the whole call with 404. */
-export function createPayment(org: Organisation, element: Fields, changes: Changes): Payment {
+export function createPayment(org: Organisation, element: Fields, changes: Changes, person?: PersonsPayment): Payment {
   const invoice = paidInvoice(org, element);
   const account = payingAccount(org, element.part("Account"));
   const date = element.day("Date") ?? org.today();
@@ -37,7 +43,7 @@ export function createPayment(org: Organisation, element: Fields, changes: Chang
     date,
     amount: round2(amount),
     reference: element.text("Reference"),
-    batchId: undefined,
+    batchId: person?.batchId,
     isReconciled: element.flag("IsReconciled") ?? false,
     status: "AUTHORISED",
     updatedAt: org.clock.now(),
@@ -50,14 +56,23 @@ export function createPayment(org: Organisation, element: Fields, changes: Chang
 }
 
 /** Deletes a payment; the invoice is due again. There is no other change of a payment. */
-export function deletePayment(org: Organisation, id: string, element: Fields, changes: Changes): Payment {
+export function deletePayment(
+  org: Organisation,
+  id: string,
+  element: Fields,
+  changes: Changes,
+  person?: PersonsPayment,
+): Payment {
   const payment = org.payments.get(id.toLowerCase());
   if (!payment) throw new Refusal(notFound());
   if (element.text("Status")?.toUpperCase() !== "DELETED") throw new Invalid(["A payment can only be deleted."]);
   if (payment.status === "DELETED") throw new Invalid(["This payment has already been deleted."]);
-  if (payment.isReconciled) throw new Invalid(["This payment has been reconciled and cannot be deleted."]);
-  if (payment.batchId !== undefined)
+  if (!person && payment.isReconciled) {
+    throw new Invalid(["This payment has been reconciled and cannot be deleted."]);
+  }
+  if (!person && payment.batchId !== undefined) {
     throw new Invalid(["This payment is part of a batch and cannot be deleted singly."]);
+  }
   const invoice = org.invoices.get(payment.invoiceId);
   changes.edit(payment, { status: "DELETED", updatedAt: org.clock.now() });
   if (invoice) settle(org, invoice, changes);
@@ -65,12 +80,12 @@ export function deletePayment(org: Organisation, id: string, element: Fields, ch
   return payment;
 }
 
-export function wirePayment(org: Organisation, payment: Payment, nested: "nested" | "mentioned"): Json {
+export function wirePayment(org: Organisation, payment: Payment, view: "nested" | "paid" | "mentioned"): Json {
   const account = org.accounts.get(payment.accountId);
   const invoice = org.invoices.get(payment.invoiceId);
   return {
     PaymentID: payment.id,
-    ...(payment.batchId === undefined ? {} : { BatchPaymentID: payment.batchId }),
+    ...wireBatch(org, payment),
     Date: wireDate(payment.date),
     BankAmount: payment.amount.toNumber(),
     Amount: payment.amount.toNumber(),
@@ -82,10 +97,30 @@ export function wirePayment(org: Organisation, payment: Payment, nested: "nested
     UpdatedDateUTCString: wireInstantString(payment.updatedAt),
     HasAccount: account !== undefined,
     IsReconciled: payment.isReconciled,
-    ...(account ? { Account: wireAccount(account, nested === "nested") } : {}),
-    ...(invoice ? { Invoice: wireInvoice(org, invoice, nested, 2) } : {}),
+    ...(account ? { Account: wireAccount(account, view !== "mentioned") } : {}),
+    ...(invoice ? { Invoice: wireInvoice(org, invoice, view, 2) } : {}),
     HasValidationErrors: false,
   };
+}
+
+/** What the payments of one batch carry; its total is text, as recorded. */
+function wireBatch(org: Organisation, payment: Payment): Json {
+  const { batchId } = payment;
+  if (batchId === undefined) return {};
+  const total = [...org.payments.values()]
+    .filter((one) => one.batchId === batchId && one.status === "AUTHORISED")
+    .reduce((sum, one) => sum.plus(one.amount), new Big(0));
+  const batch = {
+    Account: { AccountID: payment.accountId },
+    BatchPaymentID: batchId,
+    Date: wireDate(payment.date),
+    Type: payment.type.startsWith("ACCREC") ? "RECBATCH" : "PAYBATCH",
+    Status: payment.status,
+    TotalAmount: total.toFixed(2),
+    UpdatedDateUTC: wireInstant(payment.updatedAt),
+    IsReconciled: String(payment.isReconciled),
+  };
+  return { BatchPaymentID: batchId, BatchPayment: batch };
 }
 
 function wireAccount(account: Account, withName: boolean): Json {

@@ -36,6 +36,7 @@ export const bookCalls: Readonly<Record<string, ControlCall>> = {
       account: z.string().optional(),
       paymentReference: z.string().optional(),
       isReconciled: z.boolean().optional(),
+      batchId: z.uuid().optional(),
     }),
     (world, body) => {
       const { org, invoice } = findInvoice(world, body);
@@ -51,6 +52,7 @@ export const bookCalls: Readonly<Record<string, ControlCall>> = {
             IsReconciled: body.isReconciled,
           }),
           changes,
+          { batchId: body.batchId },
         ),
       );
       return { paymentId: payment.id, ...standing(org, invoice) };
@@ -60,9 +62,14 @@ export const bookCalls: Readonly<Record<string, ControlCall>> = {
     for (const org of world.organisations.values()) {
       const payment = org.payments.get(paymentId.toLowerCase());
       if (!payment) continue;
-      // People may un-reconcile first; here that is one step
-      payment.isReconciled = false;
-      changing(world, org, (changes) => deletePayment(org, payment.id, new Fields({ Status: "DELETED" }), changes));
+      const batch = [...org.payments.values()].filter(
+        (one) => one.batchId !== undefined && one.batchId === payment.batchId,
+      );
+      changing(world, org, (changes) => {
+        for (const one of batch.length > 0 ? batch : [payment]) {
+          deletePayment(org, one.id, new Fields({ Status: "DELETED" }), changes, {});
+        }
+      });
       const invoice = org.invoices.get(payment.invoiceId);
       return { paymentId, ...(invoice ? standing(org, invoice) : {}) };
     }

@@ -43,7 +43,7 @@ const dumps: Readonly<Record<string, (world: World, call: Call) => unknown>> = {
   payments: (world, call) =>
     everywhere(world, call, (org) => [...org.payments.values()].map((one) => wirePayment(org, one, "nested"))),
   credits: (world, call) =>
-    everywhere(world, call, (org) => [...org.credits.values()].map((one) => wireCredit(org, one))),
+    everywhere(world, call, (org) => [...org.credits.values()].map((one) => wireCredit(org, one, false))),
   accounts: (world, call) => everywhere(world, call, (org) => [...org.accounts.values()].map((one) => ({ ...one }))),
   "tax-rates": (world, call) => everywhere(world, call, (org) => [...org.taxRates.values()].map((one) => ({ ...one }))),
   calls: (world, call) => {

@@ -125,7 +125,7 @@ export async function call(
     ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
   });
   const text = await answer.text();
-  const isJson = answer.headers.get("content-type")?.includes("json") ?? false;
+  const isJson = text !== "" && (answer.headers.get("content-type")?.includes("json") ?? false);
   return { status: answer.status, headers: answer.headers, body: isJson ? (JSON.parse(text) as unknown) : text };
 }
 
