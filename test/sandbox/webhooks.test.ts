@@ -70,7 +70,7 @@ describe("a delivery", () => {
   it("is signed over bytes that nobody would print, and says what happened", async () => {
     const id = await addContact();
     await drain();
-    const [{ body = "", isSigned } = { isSigned: false }] = got;
+    const { body, isSigned } = got[0] ?? { body: "", isSigned: false };
     expect(isSigned).toBe(true);
     expect(JSON.stringify(JSON.parse(body))).not.toBe(body);
     expect(JSON.parse(body)).toEqual({
