@@ -21,7 +21,9 @@ export class SandboxProcess {
   /** Starts it; it ends with this process, however this one ends. Throws where it does not come up. */
   static async start(): Promise<SandboxProcess> {
     const main = fileURLToPath(new URL("../sandbox/main.ts", import.meta.url));
-    const child = spawn(process.execPath, ["--import", "tsx", main, "--with-parent"], { stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(process.execPath, ["--import", "tsx", main, "--with-parent"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     const lines = createInterface({ input: child.stdout });
     const failed = once(child, "exit").then(() => Promise.reject(new Error("the stand-in Xero did not start")));
     const [line] = (await Promise.race([once(lines, "line"), failed])) as [string];

@@ -86,7 +86,11 @@ async function main(): Promise<void> {
       await close();
       process.exit(0);
     }
-    const tokens = { viewer: await token("viewer"), bookkeeper: await token("bookkeeper"), admin: await token("admin") };
+    const tokens = {
+      viewer: await token("viewer"),
+      bookkeeper: await token("bookkeeper"),
+      admin: await token("admin"),
+    };
     console.log(pasteIns({ url: app.url, sandboxUrl: sandbox.address.url, tokens, invoiceId: invoice?.id ?? "" }));
   } catch (error) {
     console.error(`\n${clock()}  ${paint(31, "The demo failed:")} ${messageOf(error)}`);

@@ -12,17 +12,19 @@ export const operations = [
   {
     title: "Look at the invoices, their payments and what Xero calls them",
     role: "viewer",
-    query: "{ invoices(first: 10) { totalCount nodes { number status total amountDue xeroInvoiceNumber syncStatus payments { amount paidOn } } } }",
+    query:
+      "{ invoices(first: 10) { totalCount nodes { number status total amountDue xeroInvoiceNumber syncStatus payments { amount paidOn } } } }",
   },
   {
-    title: "Press \"Sync with Xero\" on one that is there already: nothing is sent twice",
+    title: 'Press "Sync with Xero" on one that is there already: nothing is sent twice',
     role: "bookkeeper",
-    query: "mutation { syncInvoice(id: \"INVOICE_ID\") { status total unchanged created } }",
+    query: 'mutation { syncInvoice(id: "INVOICE_ID") { status total unchanged created } }',
   },
   {
     title: "See the integration as its administrator does",
     role: "admin",
-    query: "{ integration { missingSetup activeOrganisation { name connectionStatus dailyCallsRemaining } webhook { deliveryUrl lastEventAt } } }",
+    query:
+      "{ integration { missingSetup activeOrganisation { name connectionStatus dailyCallsRemaining } webhook { deliveryUrl lastEventAt } } }",
   },
 ] as const;
 

@@ -9,7 +9,9 @@ interface Choice {
 
 /** Follows the consent as a browser would: Xero's page, its redirect to our callback, and ours to the app. Answers where it ends. */
 export async function consent(client: GraphqlClient): Promise<URL> {
-  const { connectXero } = await client.ask<{ connectXero: { authorizationUrl: string } }>("mutation { connectXero { authorizationUrl } }");
+  const { connectXero } = await client.ask<{ connectXero: { authorizationUrl: string } }>(
+    "mutation { connectXero { authorizationUrl } }",
+  );
   let address = connectXero.authorizationUrl;
   for (let hop = 0; hop < 2; hop += 1) {
     const response = await fetch(address, { redirect: "manual" });
@@ -45,7 +47,9 @@ export async function configure(client: GraphqlClient): Promise<string[]> {
   await client.ask("mutation ($input: UpdateIntegrationInput!) { updateIntegration(input: $input) { enabled } }", {
     input: { salesAccountId: sales.accountId, paymentAccountId: payment.accountId, defaultTaxRateId: free.id },
   });
-  const { integration } = await client.ask<{ integration: { missingSetup: string[] } }>("{ integration { missingSetup } }");
+  const { integration } = await client.ask<{ integration: { missingSetup: string[] } }>(
+    "{ integration { missingSetup } }",
+  );
   if (integration.missingSetup.length > 0) throw new Error(`set-up still lacks ${integration.missingSetup.join(", ")}`);
   return said;
 }

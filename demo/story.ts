@@ -7,7 +7,12 @@ import { type SandboxProcess } from "./SandboxProcess.js";
 import { configure, consent } from "./setUp.js";
 
 interface SyncEvent {
-  syncStatus: { cursor: string; syncStatus: string | null; runStatus: string | null; invoice: { number: string } | null };
+  syncStatus: {
+    cursor: string;
+    syncStatus: string | null;
+    runStatus: string | null;
+    invoice: { number: string } | null;
+  };
 }
 
 interface PaymentEvent {
@@ -80,22 +85,32 @@ export async function tellStory(client: GraphqlClient, xero: SandboxProcess, tel
   tell.chapter("Connecting to Xero by the OAuth code flow");
   const end = await consent(client);
   check(end.searchParams.get("xero") === "connected", `the consent ended at ${end.search}`);
-  const { integration } = await client.ask<{ integration: { activeOrganisation: { name: string; baseCurrency: string } } }>(
-    "{ integration { activeOrganisation { name baseCurrency } } }",
+  const { integration } = await client.ask<{
+    integration: { activeOrganisation: { name: string; baseCurrency: string } };
+  }>("{ integration { activeOrganisation { name baseCurrency } } }");
+  tell.done(
+    `connected to ${integration.activeOrganisation.name}, books in ${integration.activeOrganisation.baseCurrency}`,
   );
-  tell.done(`connected to ${integration.activeOrganisation.name}, books in ${integration.activeOrganisation.baseCurrency}`);
   for (const said of await configure(client)) tell.done(said);
 
   tell.chapter("Watching by GraphQL subscriptions");
   const sync = new Watch<SyncEvent>(
-    client.watch("subscription { syncStatus(after: \"0\") { cursor syncStatus runStatus invoice { number } } }"),
+    client.watch('subscription { syncStatus(after: "0") { cursor syncStatus runStatus invoice { number } } }'),
     ({ syncStatus: event }) =>
-      tell.event(event.invoice ? `invoice ${event.invoice.number} is ${event.syncStatus ?? ""}` : `the run is ${event.runStatus ?? ""}`),
+      tell.event(
+        event.invoice
+          ? `invoice ${event.invoice.number} is ${event.syncStatus ?? ""}`
+          : `the run is ${event.runStatus ?? ""}`,
+      ),
   );
   const payments = new Watch<PaymentEvent>(
-    client.watch(`subscription { payments(after: "0") { cursor kind payment { amount paidOn } invoice { ${invoiceFields} } } }`),
+    client.watch(
+      `subscription { payments(after: "0") { cursor kind payment { amount paidOn } invoice { ${invoiceFields} } } }`,
+    ),
     ({ payments: { kind, payment, invoice } }) =>
-      tell.event(`payment of ${payment.amount} ${kind}: invoice ${invoice.number} is ${invoice.status}, paid ${invoice.totalPaymentAmount}, due ${invoice.amountDue}`),
+      tell.event(
+        `payment of ${payment.amount} ${kind}: invoice ${invoice.number} is ${invoice.status}, paid ${invoice.totalPaymentAmount}, due ${invoice.amountDue}`,
+      ),
   );
   tell.done("syncStatus and payments");
 
@@ -106,7 +121,9 @@ export async function tellStory(client: GraphqlClient, xero: SandboxProcess, tel
   for (const { id } of invoices) await client.ask("mutation ($id: ID!) { syncInvoice(id: $id) { id } }", { id });
   const synced: InvoiceState[] = [];
   for (const { id, number } of invoices) {
-    await sync.until(({ syncStatus: { invoice, syncStatus } }) => invoice?.number === number && syncStatus === "SYNCED");
+    await sync.until(
+      ({ syncStatus: { invoice, syncStatus } }) => invoice?.number === number && syncStatus === "SYNCED",
+    );
     const state = await readInvoice(client, id);
     check(state.xeroId !== null && state.xeroInvoiceNumber !== null, `invoice ${number} has its Xero number and id`);
     tell.done(`${number} is ${state.xeroInvoiceNumber ?? ""} in Xero (${state.xeroId ?? ""}), total ${state.total}`);
@@ -126,19 +143,39 @@ export async function tellStory(client: GraphqlClient, xero: SandboxProcess, tel
     tell.done(`${xeroInvoiceNumber ?? ""} paid in full`);
     await payments.until(({ payments: { invoice } }) => invoice.id === id && invoice.status === "PAID");
     const paid = await readInvoice(client, id);
-    check(paid.status === "PAID" && paid.totalPaymentAmount === total && paid.amountDue === "0.00", `${paid.number} is paid`);
+    check(
+      paid.status === "PAID" && paid.totalPaymentAmount === total && paid.amountDue === "0.00",
+      `${paid.number} is paid`,
+    );
   }
   return Promise.all(synced.map(({ id }) => readInvoice(client, id)));
 }
 
 async function readInvoice(client: GraphqlClient, id: string): Promise<InvoiceState> {
-  return (await client.ask<{ invoice: InvoiceState }>(`query ($id: ID!) { invoice(id: $id) { ${invoiceFields} } }`, { id })).invoice;
+  return (
+    await client.ask<{ invoice: InvoiceState }>(`query ($id: ID!) { invoice(id: $id) { ${invoiceFields} } }`, { id })
+  ).invoice;
 }
 
 const supports = [
-  { itemNumber: "01_011_0107_1_1", name: "Assistance With Self-Care Activities - Standard - Weekday Daytime", unit: "H", priceLimit: "70.23" },
-  { itemNumber: "04_104_0125_6_1", name: "Access Community Social and Rec Activ - Standard - Weekday", unit: "H", priceLimit: "70.23" },
-  { itemNumber: "15_056_0128_1_3", name: "Assessment Recommendation Therapy or Training - Other Professional", unit: "H", priceLimit: "193.99" },
+  {
+    itemNumber: "01_011_0107_1_1",
+    name: "Assistance With Self-Care Activities - Standard - Weekday Daytime",
+    unit: "H",
+    priceLimit: "70.23",
+  },
+  {
+    itemNumber: "04_104_0125_6_1",
+    name: "Access Community Social and Rec Activ - Standard - Weekday",
+    unit: "H",
+    priceLimit: "70.23",
+  },
+  {
+    itemNumber: "15_056_0128_1_3",
+    name: "Assessment Recommendation Therapy or Training - Other Professional",
+    unit: "H",
+    priceLimit: "193.99",
+  },
 ];
 
 async function keepRecords(client: GraphqlClient, tell: Teller): Promise<{ id: string; number: string }[]> {
@@ -174,7 +211,11 @@ async function keepRecords(client: GraphqlClient, tell: Teller): Promise<{ id: s
   const dates = { date: "2026-11-16", dueDate: "2026-11-30" };
   const kept = [];
   for (const lineItems of [
-    [line(0, "3.5", "70.23", "2026-11-09"), line(1, "2", "70.23", "2026-11-11"), { description: "Travel, 14.6 km", quantity: "14.6", unitAmount: "0.9900" }],
+    [
+      line(0, "3.5", "70.23", "2026-11-09"),
+      line(1, "2", "70.23", "2026-11-11"),
+      { description: "Travel, 14.6 km", quantity: "14.6", unitAmount: "0.9900" },
+    ],
     [line(2, "1.25", "193.99", "2026-11-12"), line(0, "4", "68.5025", "2026-11-13")],
   ]) {
     const { saveInvoice } = await client.ask<{ saveInvoice: { id: string; number: string; total: string } }>(

@@ -1,4 +1,8 @@
-/** Remembers every call that reached the sandbox, for tests to count and to look at. */
+/**
+ * Owns the record of every call that reached the sandbox, for tests to count and to look at; and how many were in
+ * progress at once, per organisation too, which is how a client's own limiter is judged. Bodies are kept as a hash:
+ * equal bytes show, contents do not.
+ */
 import { createHash } from "node:crypto";
 import { header, type Call } from "./http.js";
 

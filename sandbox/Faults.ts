@@ -1,6 +1,6 @@
 /**
- * Owns what goes wrong on purpose: which calls a fault hits and how often. Leaves carrying it out, at the right moment of a call, to
- * interference.ts.
+ * Owns what goes wrong on purpose: which calls a fault hits and how often. Leaves carrying it out, at the right
+ * moment of a call, to interference.ts.
  *
  * Source: xero-facts.md section 12, item 14, and the recorded failures of sections 3, 5 and 11.
  */
@@ -28,7 +28,7 @@ export const matchSchema = z.strictObject({
 
 export type Match = z.infer<typeof matchSchema>;
 
-export const faultKinds = [
+const faultKinds = [
   "500-before-write",
   "500-after-write",
   "lost-answer",
@@ -63,7 +63,7 @@ export const faultSchema = z.strictObject({
   retryAfterSeconds: z.int().nonnegative().optional(),
 });
 
-export type FaultWish = z.infer<typeof faultSchema>;
+type FaultWish = z.infer<typeof faultSchema>;
 
 export interface Fault {
   readonly id: string;

@@ -1,12 +1,12 @@
 /**
- * Owns named barriers: matching calls wait at one until control lets them go, so that a test can be exact about who overtakes whom.
- * Leaves the places where a call passes a barrier to interference.ts.
+ * Owns named barriers: matching calls wait at one until control lets them go, so that a test can be exact about who
+ * overtakes whom. Leaves the places where a call passes a barrier to interference.ts.
  */
 import { deferred, matches, type Match } from "./Faults.js";
 import type { Call } from "./http.js";
 
 /** before: Xero has not looked at it; inside: its key is taken, nothing is written; after: written, the answer is kept back. */
-export type Phase = "before" | "inside" | "after";
+type Phase = "before" | "inside" | "after";
 
 interface Hold {
   readonly match: Match;

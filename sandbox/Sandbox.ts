@@ -1,8 +1,9 @@
 /**
- * Owns one running sandbox: its server on loopback, its world, and which part answers which address. Leaves all meaning to the parts.
+ * Owns one running sandbox: its server on loopback, its world, and which part answers which address. Leaves all
+ * meaning to the parts.
  *
- * One port serves what Xero spreads over login.xero.com, identity.xero.com and api.xero.com (contract/runtime.md, "XERO_*_URL"). Several
- * sandboxes may run in one process: nothing is shared between them.
+ * One port serves what Xero spreads over login.xero.com, identity.xero.com and api.xero.com (contract/runtime.md,
+ * "XERO_*_URL"). Several sandboxes may run in one process: nothing is shared between them.
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -94,7 +95,7 @@ async function respond(
     send(response, outcome === hangUp ? hangUp : { ...outcome, headers: { ...extra, ...outcome.headers } });
   } catch (error) {
     // A caller that went away while sending is not worth a word; a mistake of ours is
-    if (request.complete) {
+    if (request.complete && !response.headersSent) {
       console.error(error);
       send(response, json(599, { error: "the sandbox itself failed", detail: String(error) }));
     }

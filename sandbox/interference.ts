@@ -1,7 +1,7 @@
 /**
- * Owns the moments of a call at which a fault or a barrier acts: before Xero looks at it, inside (where its Idempotency-Key already holds
- * and a 500 is remembered under it), and on the way back (where the true answer stays remembered, and only this caller misses it).
- * Leaves which calls are hit to Faults and Holds.
+ * Owns the moments of a call at which a fault or a barrier acts: before Xero looks at it, inside (where its
+ * Idempotency-Key already holds and a 500 is remembered under it), and on the way back (where the true answer stays
+ * remembered, and only this caller misses it). Leaves which calls are hit to Faults and Holds.
  */
 import { isObject } from "./Fields.js";
 import { hangUp, type Call, type Json, type Outcome, type Reply } from "./http.js";
@@ -11,7 +11,7 @@ import type { LoggedCall } from "./CallLog.js";
 import type { World } from "./World.js";
 
 /** Surrounds the part of a call that touches data. */
-export type Around = (work: () => Reply | Promise<Reply>) => Promise<Reply>;
+type Around = (work: () => Reply | Promise<Reply>) => Promise<Reply>;
 
 /** Answers the call with whatever interference is due; `run` calls its argument exactly where the data is touched. */
 export async function interfered(
@@ -41,9 +41,9 @@ function beforeXero(world: World, fault: Fault): Outcome | undefined {
     case "lost-request":
       return hangUp;
     case "429-minute":
-      return tooMany("minute", retryAfterSeconds ?? 26);
+      return withNothingLeft(tooMany("minute", retryAfterSeconds ?? 26), "X-MinLimit-Remaining");
     case "429-day":
-      return tooMany("day", retryAfterSeconds ?? 66_975);
+      return withNothingLeft(tooMany("day", retryAfterSeconds ?? 66_975), "X-DayLimit-Remaining");
     case "429-concurrent":
       return tooMany(world.switches.concurrentProblem);
     case "429-app-minute":
@@ -51,6 +51,11 @@ function beforeXero(world: World, fault: Fault): Outcome | undefined {
     default:
       return undefined;
   }
+}
+
+/** The header agrees with the refusal, as a recorded one does. */
+function withNothingLeft(reply: Reply, name: string): Reply {
+  return { ...reply, headers: { ...reply.headers, [name]: "0" } };
 }
 
 function insteadOfWork(fault: Fault): Reply | undefined {

@@ -1,4 +1,7 @@
-/** The sandbox as a process: `node --import tsx sandbox/main.ts [--port N] [--with-parent]`. Prints one JSON line, then serves. */
+/**
+ * The sandbox as a process: `node --import tsx sandbox/main.ts [--port N] [--with-parent]`. Prints one JSON line,
+ * then serves.
+ */
 import { parseArgs } from "node:util";
 import { startSandbox } from "./Sandbox.js";
 

@@ -1,9 +1,9 @@
 /**
- * Owns the refusals: the two ways in which a call or one of its elements ends early, and the bodies Xero answers with.
- * Leaves the rules that lead there to the modules that own the records.
+ * Owns the refusals: the two ways in which a call or one of its elements ends early, and the bodies Xero answers
+ * with. Leaves the rules that lead there to the modules that own the records.
  *
- * Source: xero-facts.md section 5, "Error bodies". A 404 is HTML, a 429 is empty, a 503 is text: clients that expect JSON
- * everywhere must break here.
+ * Source: xero-facts.md section 5, "Error bodies". A 404 is HTML, a 429 is empty, a 503 is text: clients that expect
+ * JSON everywhere must break here.
  */
 import { randomUUID } from "node:crypto";
 import { json, type Reply } from "./http.js";

@@ -1,9 +1,9 @@
 /**
- * Owns how Xero writes and reads single values: dates, instants, decimals, ids. Leaves the shape of records to the modules that
- * render them.
+ * Owns how Xero writes and reads single values: dates, instants, decimals, ids. Leaves the shape of records to the
+ * modules that render them.
  *
- * Source: xero-facts.md section 5. Calendar dates go out as midnight UTC with "+0000", instants of DateTimeUTC without it;
- * dates come in as YYYY-MM-DD, as an ISO date-time or as /Date(...)/.
+ * Source: xero-facts.md section 5. Calendar dates go out as midnight UTC with "+0000", instants of DateTimeUTC
+ * without it; dates come in as YYYY-MM-DD, as an ISO date-time or as /Date(...)/.
  */
 import Big from "big.js";
 
@@ -34,10 +34,12 @@ export function wireDateString(day: string): string {
   return `${day}T00:00:00`;
 }
 
+/** Midnight UTC of a calendar date. */
 export function dayToMs(day: string): number {
   return Date.parse(`${day}T00:00:00Z`);
 }
 
+/** The UTC date of an instant. */
 export function msToDay(ms: number): string {
   return new Date(ms).toISOString().slice(0, 10);
 }
@@ -68,6 +70,7 @@ export function round4(value: Big): Big {
   return value.round(4, Big.roundHalfUp);
 }
 
+/** Whether the text is a GUID. */
 export function isId(text: string): boolean {
   return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(text);
 }

@@ -62,14 +62,23 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
   }
 }
 
-async function start(config: Config, logger: Logger, onClose: (closer: () => Promise<unknown>) => void): Promise<string> {
+async function start(
+  config: Config,
+  logger: Logger,
+  onClose: (closer: () => Promise<unknown>) => void,
+): Promise<string> {
   let databaseUrl = config.database.url;
   if (databaseUrl === null) {
     const embedded = await startEmbedded({ dataDir: config.database.dataDir });
     onClose(() => embedded.close());
     databaseUrl = embedded.url;
   }
-  const database = await openDatabase({ url: databaseUrl, embedded: config.database.embedded, appRole: config.database.appRole, logger });
+  const database = await openDatabase({
+    url: databaseUrl,
+    embedded: config.database.embedded,
+    appRole: config.database.appRole,
+    logger,
+  });
   onClose(() => database.close());
   await database.migrate();
 
@@ -147,7 +156,12 @@ async function start(config: Config, logger: Logger, onClose: (closer: () => Pro
   // Last, because what it sends names the address where this service is reached.
   if (config.role !== "api") {
     const contacts = new Contacts(database, gateway);
-    const pusher = new Pusher(database, gateway, contacts, { appUrl, leaseMs: config.syncLeaseMs, timeoutMs: xero.timeoutMs, logger });
+    const pusher = new Pusher(database, gateway, contacts, {
+      appUrl,
+      leaseMs: config.syncLeaseMs,
+      timeoutMs: xero.timeoutMs,
+      logger,
+    });
     const worker = new Worker(
       database,
       { pusher, puller: new Puller(database, gateway), organisationData, sweep: new Sweep(database) },

@@ -17,8 +17,15 @@ const duration = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-const address = z.url({ protocol: /^https?$/, error: "must be an http(s) address" }).transform((url) => url.replace(/\/+$/, ""));
-const list = z.string().transform((text) => text.split(",").map((item) => item.trim()).filter(Boolean));
+const address = z
+  .url({ protocol: /^https?$/, error: "must be an http(s) address" })
+  .transform((url) => url.replace(/\/+$/, ""));
+const list = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((item) => item.trim())
+    .filter(Boolean),
+);
 const text = z.string();
 
 const encryptionKeys = list.transform((entries, context) =>
@@ -31,7 +38,11 @@ const encryptionKeys = list.transform((entries, context) =>
 );
 
 const roleName = z.string().regex(/^[a-z_][a-z0-9_]{0,62}$/, "must be a plain lower-case PostgreSQL role name");
-const port = z.string().regex(/^\d{1,5}$/, "must be a port number").transform(Number).refine((n) => n < 65_536, "must be at most 65535");
+const port = z
+  .string()
+  .regex(/^\d{1,5}$/, "must be a port number")
+  .transform(Number)
+  .refine((n) => n < 65_536, "must be at most 65535");
 const postgresUrl = z.string().regex(/^postgres(ql)?:\/\//, "must be a postgres:// address");
 const secret = z.string().refine((value) => Buffer.byteLength(value) >= 32, "must be at least 32 bytes");
 const shape = {
@@ -61,7 +72,10 @@ const shape = {
   AUTH_WORKSPACE_CLAIM: text,
   AUTH_ROLE_CLAIM: text,
   ALLOWED_ORIGINS: list,
-  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"], "must be a pino level such as info"),
+  LOG_LEVEL: z.enum(
+    ["fatal", "error", "warn", "info", "debug", "trace", "silent"],
+    "must be a pino level such as info",
+  ),
 } as const;
 
 type Name = keyof typeof shape;
@@ -82,28 +96,84 @@ export const settings: Setting[] = [
   { name: "ROLE", default: "all", description: "all, api or worker: many of each may run over one database" },
   { name: "HOST", default: "127.0.0.1", description: "address to listen on" },
   { name: "PORT", default: "4000", description: "port to listen on; 0 takes any free one" },
-  { name: "PUBLIC_URL", example: "https://ledgerline.example.com", description: "where Xero and browsers reach this service; default http://localhost:PORT" },
-  { name: "APP_URL", example: "https://app.example.com", description: "where the browser goes after the consent; default PUBLIC_URL" },
-  { name: "DATABASE_URL", example: "postgres://ledgerline:secret@localhost:5432/ledgerline", description: "PostgreSQL 15 or later; unset: embedded. Its login owns the schema and need not be a superuser" },
-  { name: "DATA_DIR", default: "./data", description: "where the embedded database lives; one process at a time, only with ROLE=all" },
-  { name: "DATABASE_APP_ROLE", default: "ledgerline_app", description: "the unprivileged role that requests run as; created if it may be, else expected to be there" },
+  {
+    name: "PUBLIC_URL",
+    example: "https://ledgerline.example.com",
+    description: "where Xero and browsers reach this service; default http://localhost:PORT",
+  },
+  {
+    name: "APP_URL",
+    example: "https://app.example.com",
+    description: "where the browser goes after the consent; default PUBLIC_URL",
+  },
+  {
+    name: "DATABASE_URL",
+    example: "postgres://ledgerline:secret@localhost:5432/ledgerline",
+    description: "PostgreSQL 15 or later; unset: embedded. Its login owns the schema and need not be a superuser",
+  },
+  {
+    name: "DATA_DIR",
+    default: "./data",
+    description: "where the embedded database lives; one process at a time, only with ROLE=all",
+  },
+  {
+    name: "DATABASE_APP_ROLE",
+    default: "ledgerline_app",
+    description: "the unprivileged role that requests run as; created if it may be, else expected to be there",
+  },
   { name: "XERO_CLIENT_ID", example: "0123456789ABCDEF0123456789ABCDEF", description: "the Xero app; required" },
   { name: "XERO_CLIENT_SECRET", example: "…", description: "the Xero app; required" },
-  { name: "XERO_WEBHOOK_KEYS", example: "…", description: "webhook signing keys, comma-separated; any of them is accepted, so a key can be rotated" },
+  {
+    name: "XERO_WEBHOOK_KEYS",
+    example: "…",
+    description: "webhook signing keys, comma-separated; any of them is accepted, so a key can be rotated",
+  },
   { name: "XERO_SCOPES", default: xeroScopes, description: "what a consent asks for, space-separated" },
   { name: "XERO_LOGIN_URL", default: "https://login.xero.com", description: "/identity/connect/authorize is under it" },
-  { name: "XERO_IDENTITY_URL", default: "https://identity.xero.com", description: "/connect/token and /connect/revocation are under it" },
+  {
+    name: "XERO_IDENTITY_URL",
+    default: "https://identity.xero.com",
+    description: "/connect/token and /connect/revocation are under it",
+  },
   { name: "XERO_API_URL", default: "https://api.xero.com", description: "/connections and /api.xro/2.0 are under it" },
   { name: "XERO_REQUEST_TIMEOUT", default: "30s", description: "for one call to Xero; at most 60s" },
-  { name: "SYNC_LEASE", default: "90s", description: "how long a silent worker keeps its batch; must exceed the timeout" },
-  { name: "ENCRYPTION_KEYS", example: "2026a:base64-of-32-bytes", description: "id:base64 of 32 bytes, comma-separated; the first encrypts, all decrypt; required" },
-  { name: "AUTH_JWT_SECRET", example: "at-least-32-bytes-of-shared-secret", description: "bearer tokens are HS256 with this secret (at least 32 bytes); this or AUTH_JWKS_URL is required" },
-  { name: "AUTH_JWKS_URL", example: "https://login.example.com/.well-known/jwks.json", description: "or RS256, ES256, EdDSA by this key set" },
-  { name: "AUTH_ISSUER", example: "https://login.example.com/", description: "unset: not checked; required in production" },
+  {
+    name: "SYNC_LEASE",
+    default: "90s",
+    description: "how long a silent worker keeps its batch; must exceed the timeout",
+  },
+  {
+    name: "ENCRYPTION_KEYS",
+    example: "2026a:base64-of-32-bytes",
+    description: "id:base64 of 32 bytes, comma-separated; the first encrypts, all decrypt; required",
+  },
+  {
+    name: "AUTH_JWT_SECRET",
+    example: "at-least-32-bytes-of-shared-secret",
+    description: "bearer tokens are HS256 with this secret (at least 32 bytes); this or AUTH_JWKS_URL is required",
+  },
+  {
+    name: "AUTH_JWKS_URL",
+    example: "https://login.example.com/.well-known/jwks.json",
+    description: "or RS256, ES256, EdDSA by this key set",
+  },
+  {
+    name: "AUTH_ISSUER",
+    example: "https://login.example.com/",
+    description: "unset: not checked; required in production",
+  },
   { name: "AUTH_AUDIENCE", example: "ledgerline", description: "unset: not checked; required in production" },
-  { name: "AUTH_WORKSPACE_CLAIM", default: "workspace_id", description: "claim that names the workspace: any non-empty string" },
+  {
+    name: "AUTH_WORKSPACE_CLAIM",
+    default: "workspace_id",
+    description: "claim that names the workspace: any non-empty string",
+  },
   { name: "AUTH_ROLE_CLAIM", default: "role", description: "claim with viewer, bookkeeper or admin" },
-  { name: "ALLOWED_ORIGINS", example: "https://app.example.com", description: "browsers' origins for CORS and the WebSocket, comma-separated; default APP_URL's origin" },
+  {
+    name: "ALLOWED_ORIGINS",
+    example: "https://app.example.com",
+    description: "browsers' origins for CORS and the WebSocket, comma-separated; default APP_URL's origin",
+  },
   { name: "LOG_LEVEL", default: "info", description: "JSON lines on stdout" },
 ];
 
@@ -154,7 +224,10 @@ function rules(values: Values, environment: Record<string, string | undefined>):
   if (!environment["AUTH_JWT_SECRET"] === !environment["AUTH_JWKS_URL"]) {
     problems.push("AUTH_JWT_SECRET or AUTH_JWKS_URL must be set, and only one of them");
   }
-  if (values.ENCRYPTION_KEYS && new Set(values.ENCRYPTION_KEYS.map(({ id }) => id)).size < values.ENCRYPTION_KEYS.length) {
+  if (
+    values.ENCRYPTION_KEYS &&
+    new Set(values.ENCRYPTION_KEYS.map(({ id }) => id)).size < values.ENCRYPTION_KEYS.length
+  ) {
     problems.push("ENCRYPTION_KEYS names an id twice");
   }
   if (values.SYNC_LEASE && values.XERO_REQUEST_TIMEOUT && values.SYNC_LEASE <= values.XERO_REQUEST_TIMEOUT) {
@@ -165,14 +238,16 @@ function rules(values: Values, environment: Record<string, string | undefined>):
   }
   for (const name of ["APP_URL", "PUBLIC_URL"] as const) {
     // It becomes the invoice's Url at Xero, which refuses any that holds its own name.
-    if (values[name]?.toLowerCase().includes("xero")) problems.push(`${name} must not contain "xero": Xero refuses invoices that link to it`);
+    if (values[name]?.toLowerCase().includes("xero"))
+      problems.push(`${name} must not contain "xero": Xero refuses invoices that link to it`);
   }
   if (values.NODE_ENV === "production") {
     for (const name of ["AUTH_ISSUER", "AUTH_AUDIENCE"] as const) {
       if (!environment[name]) problems.push(`${name} is missing; it is required in production`);
     }
     for (const name of ["XERO_LOGIN_URL", "XERO_IDENTITY_URL", "XERO_API_URL"] as const) {
-      if (values[name]?.startsWith("http:")) problems.push(`${name} is a demo setting: production talks to Xero by https only`);
+      if (values[name]?.startsWith("http:"))
+        problems.push(`${name} is a demo setting: production talks to Xero by https only`);
     }
   }
   return problems;
@@ -192,7 +267,9 @@ export function readConfig(environment: Record<string, string | undefined> = pro
   const read = values as Values;
   problems.push(...rules(read, environment));
   if (problems.length > 0) {
-    throw new ConfigError(`The configuration is not complete:\n${problems.map((line) => `  - ${line}`).join("\n")}\nSee .env.example.`);
+    throw new ConfigError(
+      `The configuration is not complete:\n${problems.map((line) => `  - ${line}`).join("\n")}\nSee .env.example.`,
+    );
   }
   const value = <N extends Name>(name: N): NonNullable<Values[N]> => read[name] as NonNullable<Values[N]>;
   return {

@@ -162,7 +162,8 @@ export class Database {
   }
 
   private async transaction<T>(workspaceId: string | null, work: (tx: Transaction) => Promise<T>): Promise<T> {
-    if (inside.getStore()) throw new Error("A transaction was opened inside another: do the work in one, or one after the other.");
+    if (inside.getStore())
+      throw new Error("A transaction was opened inside another: do the work in one, or one after the other.");
     for (let attempt = 1; ; attempt += 1) {
       try {
         const { result, signals } = await inside.run(true, () => this.attempt(workspaceId, work));

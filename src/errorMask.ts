@@ -47,7 +47,8 @@ export function maskError(error: unknown, logger: Logger, fallbackCode?: string)
   }
   const code = (error.extensions["code"] as string | undefined) ?? fallbackCode;
   const own = original === error || original instanceof GraphQLError;
-  if (own && code !== undefined && aboutTheRequest.has(code)) return { message: error.message, ...place, extensions: { code } };
+  if (own && code !== undefined && aboutTheRequest.has(code))
+    return { message: error.message, ...place, extensions: { code } };
   return { ...hide(error.originalError ?? error, logger), ...place };
 }
 
@@ -86,7 +87,11 @@ function pathOf(value: ASTNode): string | null {
   visit(parse(loc.source), {
     enter(node, _key, parent, _path, ancestors) {
       if (node.kind !== value.kind || node.loc?.start !== loc.start || node.loc.end !== loc.end) return;
-      const lineage = [...ancestors.flat(), ...(parent === undefined || Array.isArray(parent) ? [] : [parent]), node] as ASTNode[];
+      const lineage = [
+        ...ancestors.flat(),
+        ...(parent === undefined || Array.isArray(parent) ? [] : [parent]),
+        node,
+      ] as ASTNode[];
       found = lineage
         .map((step, index) => {
           if (step.kind === Kind.ARGUMENT) return step.name.value;

@@ -2,7 +2,10 @@
 import { randomUUID } from "node:crypto";
 import { ApolloServer } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
-import { ApolloServerPluginCacheControlDisabled, ApolloServerPluginLandingPageDisabled } from "@apollo/server/plugin/disabled";
+import {
+  ApolloServerPluginCacheControlDisabled,
+  ApolloServerPluginLandingPageDisabled,
+} from "@apollo/server/plugin/disabled";
 import { fastifyApolloHandler } from "@as-integrations/fastify";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
@@ -21,15 +24,24 @@ const bodyLimit = 1024 * 1024;
 export async function createHttpServer(logger: Logger, allowedOrigins: () => string[]): Promise<FastifyInstance> {
   const http = fastify({ bodyLimit, genReqId: () => randomUUID(), logger: false, forceCloseConnections: "idle" });
   http.addHook("preHandler", (request, _reply, done) => withCorrelation(request.id, done));
-  http.setNotFoundHandler((_request, reply) => reply.code(404).send(refusal("NOT_FOUND", "There is nothing at this address.")));
+  http.setNotFoundHandler((_request, reply) =>
+    reply.code(404).send(refusal("NOT_FOUND", "There is nothing at this address.")),
+  );
   http.setErrorHandler((error: FastifyError, request, reply) => {
     const status = error.statusCode ?? 500;
-    if (status < 500) return reply.code(status).send(refusal("BAD_USER_INPUT", clientMistakes[error.code] ?? "The request can't be read."));
+    if (status < 500)
+      return reply
+        .code(status)
+        .send(refusal("BAD_USER_INPUT", clientMistakes[error.code] ?? "The request can't be read."));
     logger.error({ err: error, correlationId: request.id }, "a request failed");
-    return reply.code(500).send(refusal("INTERNAL_SERVER_ERROR", "Something went wrong here.", { correlationId: request.id }));
+    return reply
+      .code(500)
+      .send(refusal("INTERNAL_SERVER_ERROR", "Something went wrong here.", { correlationId: request.id }));
   });
   await http.register(helmet);
-  await http.register(cors, { origin: (origin, answer) => answer(null, origin !== undefined && allowedOrigins().includes(origin)) });
+  await http.register(cors, {
+    origin: (origin, answer) => answer(null, origin !== undefined && allowedOrigins().includes(origin)),
+  });
   return http;
 }
 
@@ -83,12 +95,19 @@ export async function serveGraphql(
   });
   await apollo.start();
   http.addHook("onClose", () => apollo.stop());
-  const handler = fastifyApolloHandler(apollo, { context: (request) => options.contextFor(request.headers.authorization) });
+  const handler = fastifyApolloHandler(apollo, {
+    context: (request) => options.contextFor(request.headers.authorization),
+  });
   http.route({ url: options.path, method: ["GET", "POST"], handler });
 }
 
 /** Adds the end of the OAuth consent: the browser goes on to the app, told how it ended and nothing else. */
-export function serveConsent(http: FastifyInstance, path: string, connections: Connections, appUrl: () => string): void {
+export function serveConsent(
+  http: FastifyInstance,
+  path: string,
+  connections: Connections,
+  appUrl: () => string,
+): void {
   http.get(path, async (request, reply) => {
     const query = request.query as Record<string, unknown>;
     const text = (name: string) => (typeof query[name] === "string" ? { [name]: query[name] } : {});
@@ -96,7 +115,10 @@ export function serveConsent(http: FastifyInstance, path: string, connections: C
     const target = new URL(appUrl());
     target.searchParams.set("xero", failure === null ? "connected" : "failed");
     if (failure !== null) target.searchParams.set("reason", failure);
-    return reply.header("cache-control", "no-store").header("referrer-policy", "no-referrer").redirect(target.href, 302);
+    return reply
+      .header("cache-control", "no-store")
+      .header("referrer-policy", "no-referrer")
+      .redirect(target.href, 302);
   });
 }
 
@@ -108,6 +130,8 @@ export function serveHealth(http: FastifyInstance, check: () => Promise<unknown>
       () => true,
       () => false,
     );
-    return reply.code(ready ? 200 : 503).send(ready ? { status: "ok" } : { status: "unavailable", failing: ["database"] });
+    return reply
+      .code(ready ? 200 : 503)
+      .send(ready ? { status: "ok" } : { status: "unavailable", failing: ["database"] });
   });
 }

@@ -22,7 +22,16 @@ export function correlationId(): string {
   return correlation.getStore() ?? randomUUID();
 }
 
-const secretKeys = ["authorization", "accessToken", "refreshToken", "token", "secret", "password", "clientSecret", "body"];
+const secretKeys = [
+  "authorization",
+  "accessToken",
+  "refreshToken",
+  "token",
+  "secret",
+  "password",
+  "clientSecret",
+  "body",
+];
 const personalKeys = ["name", "firstName", "lastName", "email", "phone", "ndisNumber"];
 
 /** A logger for the process; every line carries the correlation id of what is running. */

@@ -31,6 +31,8 @@ async function main(): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  process.stderr.write(`${error instanceof ConfigError ? error.message : `Ledgerline could not start: ${messageOf(error)}`}\n`);
+  process.stderr.write(
+    `${error instanceof ConfigError ? error.message : `Ledgerline could not start: ${messageOf(error)}`}\n`,
+  );
   process.exit(1);
 });

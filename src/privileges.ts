@@ -57,11 +57,15 @@ export async function prepareAppRole(runner: QueryRunner, role: string): Promise
       { cause: error },
     );
   }
-  const [found] = (await runner.query("SELECT rolsuper OR rolbypassrls AS unsafe FROM pg_roles WHERE rolname = $1", [role])) as {
+  const [found] = (await runner.query("SELECT rolsuper OR rolbypassrls AS unsafe FROM pg_roles WHERE rolname = $1", [
+    role,
+  ])) as {
     unsafe: boolean;
   }[];
   if (found?.unsafe) {
-    throw new Error(`DATABASE_APP_ROLE ${role} bypasses row-level security: workspaces would not be kept apart. Choose another role.`);
+    throw new Error(
+      `DATABASE_APP_ROLE ${role} bypasses row-level security: workspaces would not be kept apart. Choose another role.`,
+    );
   }
   const grants = Object.entries(workspaceTables).map(([table, rights]) => `GRANT ${rights} ON ${table} TO ${role};`);
   grants.push(`GRANT EXECUTE ON FUNCTION ledgerline_enqueue(text, json, text, timestamptz, integer) TO ${role};`);

@@ -9,7 +9,13 @@ function refuse(reason: string): never {
 function literal<T>(parse: (value: unknown) => T): (node: ValueNode) => T {
   return (node) => {
     try {
-      return parse("value" in node && node.kind !== Kind.FLOAT ? (node.kind === Kind.INT ? Number(node.value) : node.value) : undefined);
+      return parse(
+        "value" in node && node.kind !== Kind.FLOAT
+          ? node.kind === Kind.INT
+            ? Number(node.value)
+            : node.value
+          : undefined,
+      );
     } catch (error) {
       if (!(error instanceof GraphQLError)) throw error;
       throw new GraphQLError(error.message, { nodes: node, extensions: error.extensions });
@@ -22,7 +28,8 @@ const dateForm = "expected a calendar date such as 2026-11-21";
 function parseDay(value: unknown): string {
   if (typeof value !== "string" || !/^\d{4}-\d{2}-\d{2}$/.test(value)) refuse(dateForm);
   const instant = new Date(`${value}T00:00:00Z`);
-  if (Number.isNaN(instant.getTime()) || instant.toISOString().slice(0, 10) !== value) refuse(`${value} is no day of the calendar`);
+  if (Number.isNaN(instant.getTime()) || instant.toISOString().slice(0, 10) !== value)
+    refuse(`${value} is no day of the calendar`);
   if (value < "1900-01-01") refuse("expected a day after 1900");
   return value;
 }
@@ -37,7 +44,8 @@ export const DateScalar = new GraphQLScalarType<string, string>({
 });
 
 const instantForm = "expected an instant with a time zone, such as 2026-11-21T03:04:05.678Z";
-const instantPattern = /^(\d{4}-\d{2}-\d{2})[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+const instantPattern =
+  /^(\d{4}-\d{2}-\d{2})[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
 
 function parseInstant(value: unknown): Date {
   const day = typeof value === "string" ? instantPattern.exec(value)?.[1] : undefined;

@@ -20,7 +20,9 @@ import { TaxRateResolver } from "./resolvers/TaxRateResolver.js";
 import { PaymentSubscription, SyncStatusSubscription } from "./subscriptions/SubscriptionResolver.js";
 
 // Its ES module names graphql's by its file, which Node takes for another copy of graphql than everybody else's.
-const { getComplexity, simpleEstimator } = createRequire(import.meta.url)("graphql-query-complexity") as typeof complexity;
+const { getComplexity, simpleEstimator } = createRequire(import.meta.url)(
+  "graphql-query-complexity",
+) as typeof complexity;
 
 /** A document longer than this is not parsed to its end. */
 export const maxTokens = 4_000;
@@ -71,7 +73,9 @@ const pageEstimator: complexity.ComplexityEstimator = ({ args, childComplexity, 
   if (typeof first === "number") return 1 + Math.max(1, Math.min(first, 100)) * childComplexity;
   const type = String(field.type);
   // The rows of a connection are counted by its page size already.
-  return type.startsWith("[") && !["nodes", "edges"].includes(field.name) ? 1 + assumedLength * childComplexity : undefined;
+  return type.startsWith("[") && !["nodes", "edges"].includes(field.name)
+    ? 1 + assumedLength * childComplexity
+    : undefined;
 };
 
 /** Refuses an operation that would cost too much, before any of it runs. Throws BAD_USER_INPUT. */
@@ -87,7 +91,11 @@ export function checkCost(
     estimators: [pageEstimator, simpleEstimator({ defaultComplexity: 1 })],
   });
   if (cost <= maxCost) return;
-  throw new AppError("BAD_USER_INPUT", `The operation costs ${cost}, and may cost ${maxCost}: ask for smaller pages or fewer fields.`, {
-    fields: [{ field: "query", reason: "asks for too much at once" }],
-  });
+  throw new AppError(
+    "BAD_USER_INPUT",
+    `The operation costs ${cost}, and may cost ${maxCost}: ask for smaller pages or fewer fields.`,
+    {
+      fields: [{ field: "query", reason: "asks for too much at once" }],
+    },
+  );
 }

@@ -56,10 +56,15 @@ export function createViewerReader(auth: Config["auth"]): ReadViewer {
     const workspaceId = payload[auth.workspaceClaim];
     const role = roles[String(payload[auth.roleClaim])];
     if (typeof workspaceId !== "string" || !/^[^\0]{1,255}$/u.test(workspaceId)) {
-      throw unauthenticated(`The bearer token's claim ${auth.workspaceClaim} must name a workspace in 1 to 255 characters.`);
+      throw unauthenticated(
+        `The bearer token's claim ${auth.workspaceClaim} must name a workspace in 1 to 255 characters.`,
+      );
     }
     if (role === undefined) {
-      throw new AppError("FORBIDDEN", `The bearer token's claim ${auth.roleClaim} must be viewer, bookkeeper or admin.`);
+      throw new AppError(
+        "FORBIDDEN",
+        `The bearer token's claim ${auth.roleClaim} must be viewer, bookkeeper or admin.`,
+      );
     }
     const expiresAt = payload.exp === undefined ? null : new Date(payload.exp * 1000);
     return { subject: payload.sub ?? "unknown", workspaceId, role, expiresAt };

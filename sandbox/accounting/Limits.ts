@@ -1,9 +1,10 @@
 /**
- * Owns the rate limits: per organisation 5 calls in progress, 60 a minute, 5,000 a day; per app 10,000 a minute. Leaves the place
- * in the pipeline to api.ts, which asks before idempotency: replays cost quota too, and a 429 never wrote anything.
+ * Owns the rate limits: per organisation 5 calls in progress, 60 a minute, 5,000 a day; per app 10,000 a minute.
+ * Leaves the place in the pipeline to api.ts, which asks before idempotency: replays cost quota too, and a 429 never
+ * wrote anything.
  *
- * Source: xero-facts.md section 3: fixed windows that end at different times for each organisation; Retry-After for minute and day
- * only. A refused call is not counted.
+ * Source: xero-facts.md section 3: fixed windows that end at different times for each organisation; Retry-After for
+ * minute and day only. A refused call is not counted.
  */
 import type { Clock } from "../Clock.js";
 import type { Reply } from "../http.js";

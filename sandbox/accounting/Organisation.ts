@@ -1,6 +1,6 @@
 /**
- * Owns one organisation's books: its records and the indexes that keep look-ups by id, number and name independent of how many there
- * are. Leaves all rules to contacts.ts, invoices.ts and their neighbours.
+ * Owns one organisation's books: its records and the indexes that keep look-ups by id, number and name independent of
+ * how many there are. Leaves all rules to contacts.ts, invoices.ts and their neighbours.
  */
 import type { Clock } from "../Clock.js";
 import type { Switches } from "../switches.js";

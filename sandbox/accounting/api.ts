@@ -1,9 +1,10 @@
 /**
- * Owns the way of a call through the accounting API: token, format, organisation, scope, limits, interference, idempotency, route. Leaves each
- * check to its module.
+ * Owns the way of a call through the accounting API: token, format, organisation, scope, limits, interference,
+ * idempotency, route. Leaves each check to its module.
  *
- * Source: xero-facts.md sections 2 to 5. Limits come before idempotency; headers about limits go on every answer that knows its organisation,
- * Xero-Correlation-Id on all. XML is Xero's default format: whoever does not ask for JSON is refused here rather than given XML.
+ * Source: xero-facts.md sections 2 to 5. Limits come before idempotency; headers about limits go on every answer that
+ * knows its organisation, Xero-Correlation-Id on all. XML is Xero's default format: whoever does not ask for JSON is
+ * refused here rather than given XML.
  */
 import type { LoggedCall } from "../CallLog.js";
 import { hangUp, header, type Call, type Outcome, type Reply } from "../http.js";
@@ -64,7 +65,7 @@ export async function accountingApi(world: World, call: Call, entry: LoggedCall)
   const org = admitted(world, call, name);
   if (!("profile" in org)) return org;
   const refused = world.limits.enter(org.id);
-  if (refused) return withLimits(world, org, { ...refused, headers: { ...refused.headers, ...spent(refused) } });
+  if (refused) return withLimits(world, org, refused);
   try {
     const outcome = await interfered(world, call, entry, async (around) => {
       const work = (): Promise<Reply> => around(() => answered(world, org, call, name, rest));
@@ -115,9 +116,4 @@ function answered(world: World, org: Organisation, call: Call, endpoint: string,
 
 function withLimits(world: World, org: Organisation, reply: Reply): Reply {
   return { ...reply, headers: { ...world.limits.headers(org.id), ...reply.headers } };
-}
-
-/** An app-minute or concurrency refusal leaves the organisation's own counts as they are; the others have none left. */
-function spent(refused: Reply): Record<string, string> {
-  return refused.headers?.["X-Rate-Limit-Problem"] === "minute" ? { "X-MinLimit-Remaining": "0" } : {};
 }

@@ -1,10 +1,10 @@
 /**
- * Owns what every write of several elements has in common: the body's shape, summarizeErrors both ways, and that nothing of a
- * refused call stays. Leaves the rules of an element to its module.
+ * Owns what every write of several elements has in common: the body's shape, summarizeErrors both ways, and that
+ * nothing of a refused call stays. Leaves the rules of an element to its module.
  *
- * Source: xero-facts.md section 5: summarizeErrors is true where omitted (the YAML's default is wrong): one bad element then refuses the
- * call. With false each element answers for itself under 200, echoed as sent where it failed. An unknown id is a 404 for the whole call
- * either way.
+ * Source: xero-facts.md section 5: summarizeErrors is true where omitted (the YAML's default is wrong): one bad
+ * element then refuses the call. With false each element answers for itself under 200, echoed as sent where it
+ * failed. An unknown id is a 404 for the whole call either way.
  */
 import { type Call, type Json, type Reply } from "../http.js";
 import { Fields, isObject } from "../Fields.js";
@@ -13,7 +13,7 @@ import type { World } from "../World.js";
 import { Changes, type Announcement } from "./Changes.js";
 import { envelope } from "./lists.js";
 
-export interface Batch<T> {
+interface Batch<T> {
   readonly plural: string;
   /** The id's name, zero in the echo of a refused new element. */
   readonly idName: string;

@@ -1,8 +1,9 @@
 /**
- * Owns contact groups: their names, their members, and that a group ends by status. Leaves contacts themselves to contacts.ts.
+ * Owns contact groups: their names, their members, and that a group ends by status. Leaves contacts themselves to
+ * contacts.ts.
  *
- * Source: xero-facts.md section 6: a list names active groups without members; GET by id shows ContactID and Name of each; whether a change
- * announces the contacts is not known (switch `groupEvents`).
+ * Source: xero-facts.md section 6: a list names active groups without members; GET by id shows ContactID and Name of
+ * each; whether a change announces the contacts is not known (switch `groupEvents`).
  */
 import { randomUUID } from "node:crypto";
 import type { Fields } from "../Fields.js";
@@ -61,16 +62,19 @@ export function removeMembers(
   announceMembers(org, leaving, changes);
 }
 
+/** The groups that were not deleted. */
 export function activeGroups(org: Organisation): ContactGroup[] {
   return [...org.groups.values()].filter((group) => group.status === "ACTIVE");
 }
 
+/** The group of that id; a deleted or unknown one ends the call with 404. */
 export function activeGroup(org: Organisation, id: string): ContactGroup {
   const group = org.groups.get(id.toLowerCase());
   if (group?.status !== "ACTIVE") throw new Refusal(notFound());
   return group;
 }
 
+/** The group on the wire; members only where it is asked for by itself. */
 export function wireGroup(org: Organisation, group: ContactGroup, withMembers: boolean): Json {
   const members = withMembers ? group.contactIds.map((id) => org.contacts.get(id)) : [];
   return {
@@ -82,6 +86,7 @@ export function wireGroup(org: Organisation, group: ContactGroup, withMembers: b
   };
 }
 
+/** What a group shows of a contact. */
 export function wireMember(contact: Contact): Json {
   return {
     ContactID: contact.id,

@@ -1,4 +1,8 @@
-/** Routes of /Contacts and /ContactGroups: which rule answers which method and path. */
+/**
+ * Owns the routes of /Contacts and /ContactGroups: which rule answers which method and path, and what their lists
+ * filter by. Leaves the rules to contacts.ts and contactGroups.ts. Source: xero-facts.md sections 5 and 6: archived
+ * contacts are hidden unless asked for; searchTerm looks at names, numbers and the e-mail address.
+ */
 import { Fields } from "../Fields.js";
 import { type Call, type Reply } from "../http.js";
 import { notFound } from "../refusals.js";
@@ -52,6 +56,7 @@ const groupFields: FieldTable<ContactGroup> = {
   Status: { kind: "text", of: (group) => group.status },
 };
 
+/** Answers /Contacts and /Contacts/{ContactID or ContactNumber}. */
 export function contactsRoute(world: World, org: Organisation, call: Call, rest: readonly string[]): Reply {
   const [key] = rest;
   if (rest.length > 1) return notFound();
@@ -71,6 +76,7 @@ export function contactsRoute(world: World, org: Organisation, call: Call, rest:
   return writeBatch(world, call, elements, batch, (events) => world.webhooks.announce(org.id, events));
 }
 
+/** Answers /ContactGroups, one group, and its members. */
 export function contactGroupsRoute(world: World, org: Organisation, call: Call, rest: readonly string[]): Reply {
   const [id, members, contactId] = rest;
   const announce = (changes: Changes): void => world.webhooks.announce(org.id, changes.announcements);

@@ -1,4 +1,10 @@
-/** How a contact looks on the wire: whole, in a list, or as the few fields that other records show of it. */
+/**
+ * Owns how a contact looks on the wire: whole, in a list, or as the few fields that other records show of it. Leaves
+ * its rules to contacts.ts.
+ *
+ * Source: xero-facts.md sections 5 and 6: four phone and two address slots always, empty ones too; a list without
+ * pages shows a subset; balances follow from open invoices.
+ */
 import type { Json } from "../http.js";
 import { wireInstant } from "../wire.js";
 import { addressTypes, phoneTypes } from "./contacts.js";

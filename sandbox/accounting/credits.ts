@@ -1,6 +1,7 @@
 /**
- * Owns what settles an invoice without a payment: credit notes, overpayments and prepayments, as far as control applies them. They raise
- * AmountCredited, never AmountPaid. Leaves their creation through the API out: the service only reads them.
+ * Owns what settles an invoice without a payment: credit notes, overpayments and prepayments, as far as control
+ * applies them. They raise AmountCredited, never AmountPaid. Leaves their creation through the API out: the service
+ * only reads them.
  */
 import { randomUUID } from "node:crypto";
 import Big from "big.js";
@@ -79,6 +80,7 @@ export function removeCredit(org: Organisation, credit: Credit, changes: Changes
   }
 }
 
+/** The credit on the wire; by itself it has its whole contact. */
 export function wireCredit(org: Organisation, credit: Credit, single: boolean): Json {
   const contact = org.contacts.get(credit.contactId);
   const spent = credit.allocations.reduce((sum, one) => sum.plus(one.amount), new Big(0));

@@ -1,4 +1,8 @@
-/** Routes of /Invoices, /Payments and of the credits: which rule answers which method and path. */
+/**
+ * Owns the routes of /Invoices, /Payments and of the credits: which rule answers which method and path, and what
+ * their lists filter by. Leaves the rules to invoices.ts and payments.ts. Source: xero-facts.md sections 5, 7 and 8:
+ * POST takes exactly one payment, PUT many; a list by IDs without a page shows no lines.
+ */
 import { Fields } from "../Fields.js";
 import type { Call, Reply } from "../http.js";
 import { badRequest, notFound, Refusal } from "../refusals.js";
@@ -56,6 +60,7 @@ const creditFields: FieldTable<Credit> = {
   UpdatedDateUTC: { kind: "day", of: (credit) => credit.updatedAt },
 };
 
+/** Answers /Invoices, one invoice by id or number, and its parts. */
 export function invoicesRoute(world: World, org: Organisation, call: Call, rest: readonly string[]): Reply {
   const [key, part] = rest;
   const unitDecimals = call.query.get("unitdp") === "4" ? 4 : 2;
@@ -82,6 +87,7 @@ export function invoicesRoute(world: World, org: Organisation, call: Call, rest:
   return writeBatch(world, call, elements, batch, (events) => world.webhooks.announce(org.id, events));
 }
 
+/** Answers /Payments and one payment, which can only be read or deleted. */
 export function paymentsRoute(world: World, org: Organisation, call: Call, rest: readonly string[]): Reply {
   const [id] = rest;
   if (rest.length > 1) return notFound();

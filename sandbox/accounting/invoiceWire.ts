@@ -1,8 +1,9 @@
 /**
  * Owns how an invoice looks on the wire in each place it appears. Leaves its rules to invoices.ts.
  *
- * Source: xero-facts.md section 7, recorded answers: a write answers without Payments, CreditNotes, AmountCredited and HasAttachments;
- * un-paged lists show no lines; payments are listed by a few fields, without their status; unit amounts show two places unless unitdp=4.
+ * Source: xero-facts.md section 7, recorded answers: a write answers without Payments, CreditNotes, AmountCredited
+ * and HasAttachments; un-paged lists show no lines; payments are listed by a few fields, without their status; unit
+ * amounts show two places unless unitdp=4.
  */
 import type { Json } from "../http.js";
 import { wireDate, wireDateString, wireInstant, wireInstantString, round2 } from "../wire.js";
@@ -11,7 +12,7 @@ import type { Organisation } from "./Organisation.js";
 import type { Credit, CreditKind, Invoice, Line } from "./records.js";
 import { amountDue } from "./settlement.js";
 
-export type InvoiceView = "written" | "single" | "paged" | "unpaged" | "summary" | "mentioned" | "nested" | "paid";
+type InvoiceView = "written" | "single" | "paged" | "unpaged" | "summary" | "mentioned" | "nested" | "paid";
 
 /** The invoice as that place shows it: nested in a payment just made, paid in one that is read. */
 export function wireInvoice(org: Organisation, invoice: Invoice, view: InvoiceView, unitDecimals: 2 | 4): Json {

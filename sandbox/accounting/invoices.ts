@@ -1,9 +1,10 @@
 /**
- * Owns the rules of invoices and bills: whom an element means, numbers, the status machine, lock dates, edits. Leaves lines to
- * lineItems.ts, what is paid to settlement.ts, the wire shape to invoiceWire.ts.
+ * Owns the rules of invoices and bills: whom an element means, numbers, the status machine, lock dates, edits. Leaves
+ * lines to lineItems.ts, what is paid to settlement.ts, the wire shape to invoiceWire.ts.
  *
- * Source: xero-facts.md section 7. PUT creates; POST updates by id, else by number, else creates. A paid, voided or deleted invoice
- * takes no edit; an approved one only while nothing is allocated to it; nothing moves in a locked period.
+ * Source: xero-facts.md section 7. PUT creates; POST updates by id, else by number, else creates. A paid, voided or
+ * deleted invoice takes no edit; an approved one only while nothing is allocated to it; nothing moves in a locked
+ * period.
  */
 import { randomUUID } from "node:crypto";
 import Big from "big.js";
@@ -17,8 +18,8 @@ import type { Organisation } from "./Organisation.js";
 import type { Contact, Invoice, Line, LineAmountTypes } from "./records.js";
 import { settle } from "./settlement.js";
 
-export const statusMessage = "Invoice not of valid status for modification";
-export const allocatedMessage = "This document cannot be edited as it has a payment or credit note allocated to it.";
+const statusMessage = "Invoice not of valid status for modification";
+const allocatedMessage = "This document cannot be edited as it has a payment or credit note allocated to it.";
 const negativeTotal = "The total of an invoice must not be negative.";
 const notUnique = "Invoice # must be unique.";
 
@@ -28,7 +29,7 @@ const transitions: Readonly<Record<string, readonly string[]>> = {
   AUTHORISED: ["AUTHORISED", "VOIDED"],
 };
 
-export interface WriteSetting {
+interface WriteSetting {
   readonly unitDecimals: 2 | 4;
   readonly byApp: boolean;
 }

@@ -1,9 +1,9 @@
 /**
- * Owns what every list of Xero has in common: where, order, If-Modified-Since, paging and the envelope. Leaves which records a list has,
- * its other filters and how records look to the module of each record.
+ * Owns what every list of Xero has in common: where, order, If-Modified-Since, paging and the envelope. Leaves which
+ * records a list has, its other filters and how records look to the module of each record.
  *
- * Source: xero-facts.md section 5: pages from 1, 100 by default, at most 1,000, silently clamped; `pagination` in lower case and on paged
- * lists only; If-Modified-Since at second accuracy.
+ * Source: xero-facts.md section 5: pages from 1, 100 by default, at most 1,000, silently clamped; `pagination` in
+ * lower case and on paged lists only; If-Modified-Since at second accuracy.
  */
 import { randomUUID } from "node:crypto";
 import { header, json, type Call, type Json, type Reply } from "../http.js";
@@ -12,13 +12,13 @@ import type { World } from "../World.js";
 import { wireBareInstant } from "../wire.js";
 import { compileWhere, type FieldTable, type Value } from "./where.js";
 
-export interface Page<T> {
+interface Page<T> {
   readonly items: readonly T[];
   readonly paged: boolean;
   readonly pagination?: Json;
 }
 
-export interface ListRules<T> {
+interface ListRules<T> {
   readonly fields: FieldTable<T>;
   /** When not paged, all of it goes out at once. */
   readonly canPage: boolean;

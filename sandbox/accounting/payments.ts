@@ -1,6 +1,6 @@
 /**
- * Owns the rules of payments: into which accounts, how much, against what, and that they only ever end. Leaves the sums of the
- * invoice to settlement.ts.
+ * Owns the rules of payments: into which accounts, how much, against what, and that they only ever end. Leaves the
+ * sums of the invoice to settlement.ts.
  *
  * Source: xero-facts.md section 8. Which category announces a payment is not documented: switch `paymentEvents`.
  */
@@ -18,7 +18,7 @@ import type { Account, Invoice, Payment } from "./records.js";
 import { amountDue, settle } from "./settlement.js";
 
 /** How a person's payments differ from the API's: they may be one batch, and be deleted whatever they are part of. */
-export interface PersonsPayment {
+interface PersonsPayment {
   readonly batchId?: string | undefined;
 }
 
@@ -80,6 +80,7 @@ export function deletePayment(
   return payment;
 }
 
+/** The payment on the wire, with as much of its invoice as that place shows. */
 export function wirePayment(org: Organisation, payment: Payment, view: "nested" | "paid" | "mentioned"): Json {
   const account = org.accounts.get(payment.accountId);
   const invoice = org.invoices.get(payment.invoiceId);

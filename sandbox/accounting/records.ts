@@ -1,7 +1,7 @@
 /**
- * Owns what an organisation's records are, as the sandbox keeps them. Leaves rules to the module of each record and Xero's wire
- * shapes to the renderers. Every field is always present, nested values are replaced and never changed in place: Changes relies on
- * both when it undoes a refused call.
+ * Owns what an organisation's records are, as the sandbox keeps them. Leaves rules to the module of each record and
+ * Xero's wire shapes to the renderers. Every field is always present, nested values are replaced and never changed in
+ * place: Changes relies on both when it undoes a refused call.
  */
 import type Big from "big.js";
 import type { Json } from "../http.js";
@@ -89,7 +89,7 @@ export interface Payment {
 
 export type CreditKind = "CREDITNOTE" | "OVERPAYMENT" | "PREPAYMENT";
 
-export interface Allocation {
+interface Allocation {
   readonly id: string;
   readonly invoiceId: string;
   readonly amount: Big;
@@ -122,7 +122,7 @@ export interface Account {
   updatedAt: number;
 }
 
-export interface TaxComponent {
+interface TaxComponent {
   readonly name: string;
   readonly rate: number;
   readonly isCompound: boolean;

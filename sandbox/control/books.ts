@@ -1,7 +1,7 @@
 /**
- * Owns what control does in an organisation's books: what a person would do in Xero's own pages. Leaves the rules to the modules of the
- * records, which apply to people too, except where Xero's pages allow more than its API (restoring a contact, merging, moving a
- * due date of a part-paid invoice).
+ * Owns what control does in an organisation's books: what a person would do in Xero's own pages. Leaves the rules to
+ * the modules of the records, which apply to people too, except where Xero's pages allow more than its API (restoring
+ * a contact, merging, moving a due date of a part-paid invoice).
  */
 import Big from "big.js";
 import { z } from "zod";

@@ -1,6 +1,6 @@
 /**
- * Owns the control address, /sandbox: reading the state, and finding the call that changes it. Leaves the calls to books.ts and setup.ts; what
- * each takes is documented in sandbox/README.md.
+ * Owns the control address, /sandbox: reading the state, and finding the call that changes it. Leaves the calls to
+ * books.ts and setup.ts; what each takes is documented in sandbox/README.md.
  *
  * No password: the sandbox listens on loopback only and holds nothing real.
  */

@@ -1,4 +1,7 @@
-/** Finds what a control call means: by id, by what a person sees, or the only one there is. */
+/**
+ * Owns finding what a control call means: by id, by what a person sees, or the only one there is. Leaves what is done
+ * with it to books.ts and setup.ts. Complains, and never guesses, where nothing is found.
+ */
 import type { Organisation } from "../accounting/Organisation.js";
 import type { Account, Contact, Invoice } from "../accounting/records.js";
 import type { World } from "../World.js";

@@ -1,6 +1,6 @@
 /**
- * Owns what control does outside the books: time, switches, consents, connections, organisations and their settings, faults, barriers,
- * webhooks. Leaves what a person does with invoices and contacts to books.ts.
+ * Owns what control does outside the books: time, switches, consents, connections, organisations and their settings,
+ * faults, barriers, webhooks. Leaves what a person does with invoices and contacts to books.ts.
  */
 import { z } from "zod";
 import { classOf } from "../accounting/records.js";

@@ -1,9 +1,10 @@
 /**
- * Owns who may do what: Xero users, their connections to organisations, codes, access tokens and refresh tokens. Leaves the
- * HTTP shape to login.ts, token.ts and connections.ts, and the check of scopes per endpoint to accounting/scopes.ts.
+ * Owns who may do what: Xero users, their connections to organisations, codes, access tokens and refresh tokens.
+ * Leaves the HTTP shape to login.ts, token.ts and connections.ts, and the check of scopes per endpoint to
+ * accounting/scopes.ts.
  *
- * Source: xero-facts.md section 1. One token set covers all of a user's organisations; an expired refresh token does not end a
- * connection; revocation ends all of the user's connections; scopes add up until revocation.
+ * Source: xero-facts.md section 1. One token set covers all of a user's organisations; an expired refresh token does
+ * not end a connection; revocation ends all of the user's connections; scopes add up until revocation.
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import type { Clock } from "../Clock.js";
@@ -51,7 +52,7 @@ interface RefreshToken {
   rotatedAt: number | undefined;
 }
 
-export interface AccessToken {
+interface AccessToken {
   readonly consent: Consent;
   readonly expiresAt: number;
 }

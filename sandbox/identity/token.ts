@@ -1,9 +1,10 @@
 /**
- * Owns POST /connect/token and /connect/revocation, the discovery document and its keys. Leaves what tokens stand for to Identity.
+ * Owns POST /connect/token and /connect/revocation, the discovery document and its keys. Leaves what tokens stand for
+ * to Identity.
  *
- * Source: xero-facts.md section 1: code once within five minutes; every refresh rotates; `400 {"error":"invalid_grant"}` without a
- * description. The id_token is dated by the machine's clock, because the client that verifies it knows no other; everything else by
- * the sandbox's.
+ * Source: xero-facts.md section 1: code once within five minutes; every refresh rotates; `400
+ * {"error":"invalid_grant"}` without a description. The id_token is dated by the machine's clock, because the client
+ * that verifies it knows no other; everything else by the sandbox's.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { header, json, type Call, type Reply } from "../http.js";

@@ -1,4 +1,11 @@
-/** A chart of accounts and tax rates as an Australian organisation has them. Source: xero-facts.md section 9. */
+/**
+ * Owns the chart of accounts and the tax rates that an Australian organisation starts with. Leaves people and groups
+ * to demo.ts.
+ *
+ * Source: xero-facts.md section 9: bank accounts report EnablePaymentsToAccount false, system accounts must not be
+ * used on lines, deleted rates stay listed. Which classes a rate applies to is a guess from its name (switch
+ * `taxFlags`): no Australian recording exists.
+ */
 import { randomUUID } from "node:crypto";
 import type { Organisation } from "../accounting/Organisation.js";
 import type { Account, AccountClass, TaxRate } from "../accounting/records.js";
@@ -82,6 +89,7 @@ export function addAccount(org: Organisation, wish: Pick<Account, "name" | "type
   return account;
 }
 
+/** Adds a tax rate, or replaces the one of its TaxType. */
 export function addTaxRate(org: Organisation, rate: TaxRate): TaxRate {
   org.taxRates.set(rate.taxType, rate);
   return rate;

@@ -1,4 +1,8 @@
-/** The organisations a sandbox starts with, or that control adds: an Australian one, with or without people in it. */
+/**
+ * Owns the organisations a sandbox starts with, or that control adds: Australian ones, with or without people in
+ * them. Leaves accounts and tax rates to australia.ts, and how records come to be to the rules that everybody's
+ * records follow.
+ */
 import { randomUUID } from "node:crypto";
 import { Changes } from "../accounting/Changes.js";
 import { archiveContact, createContact } from "../accounting/contacts.js";
@@ -10,7 +14,7 @@ import { randomText } from "../random.js";
 import type { World } from "../World.js";
 import { seedAustralia } from "./australia.js";
 
-export type OrganisationWish = { readonly [Key in keyof Profile]?: Profile[Key] | undefined };
+type OrganisationWish = { readonly [Key in keyof Profile]?: Profile[Key] | undefined };
 
 /** Adds an organisation with its accounts and tax rates, but nobody in it. */
 export function addOrganisation(world: World, wish: OrganisationWish): Organisation {

@@ -21,6 +21,7 @@ export function payloadOf(events: readonly unknown[], first: number, last: numbe
   return `{"events":[${list}],"firstEventSequence": ${first},"lastEventSequence":${last}, "entropy": "${entropy}"}`;
 }
 
+/** What x-xero-signature holds for that body. */
 export function signatureOf(body: string, key: string): string {
   return createHmac("sha256", key).update(body, "utf8").digest("base64");
 }

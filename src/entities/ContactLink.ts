@@ -6,8 +6,12 @@ import { Participant } from "./Participant.js";
 /** Which contact a participant is in one organisation, and what of the participant it was last told. */
 @Entity("contact_link")
 @Unique("uq_contact_link_contact", ["workspaceId", "connectionId", "contactId"])
-@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_contact_link_connection" })
-@ForeignKey(() => Participant, ["workspaceId", "participantId"], ["workspaceId", "id"], { name: "fk_contact_link_participant" })
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], {
+  name: "fk_contact_link_connection",
+})
+@ForeignKey(() => Participant, ["workspaceId", "participantId"], ["workspaceId", "id"], {
+  name: "fk_contact_link_participant",
+})
 export class ContactLink {
   @PrimaryColumn({ type: "text" })
   workspaceId!: string;

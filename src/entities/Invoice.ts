@@ -11,7 +11,9 @@ import { SyncError } from "./SyncError.js";
 @ObjectType()
 @Entity("invoice")
 @ForeignKey(() => Integration, ["workspaceId"], ["workspaceId"], { name: "fk_invoice_workspace" })
-@ForeignKey(() => Participant, ["workspaceId", "participantId"], ["workspaceId", "id"], { name: "fk_invoice_participant" })
+@ForeignKey(() => Participant, ["workspaceId", "participantId"], ["workspaceId", "id"], {
+  name: "fk_invoice_participant",
+})
 @ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_invoice_connection" })
 @Index("uq_invoice_number", { synchronize: false })
 @Index("uq_invoice_xero_id", ["workspaceId", "connectionId", "xeroId"], { unique: true })

@@ -8,8 +8,13 @@ import { TaxRate } from "./TaxRate.js";
 
 @ObjectType()
 @Entity("line_item")
-@ForeignKey(() => Invoice, ["workspaceId", "invoiceId"], ["workspaceId", "id"], { name: "fk_line_item_invoice", onDelete: "CASCADE" })
-@ForeignKey(() => SupportItem, ["workspaceId", "supportItemId"], ["workspaceId", "id"], { name: "fk_line_item_support_item" })
+@ForeignKey(() => Invoice, ["workspaceId", "invoiceId"], ["workspaceId", "id"], {
+  name: "fk_line_item_invoice",
+  onDelete: "CASCADE",
+})
+@ForeignKey(() => SupportItem, ["workspaceId", "supportItemId"], ["workspaceId", "id"], {
+  name: "fk_line_item_support_item",
+})
 @ForeignKey(() => TaxRate, ["workspaceId", "taxRateId"], ["workspaceId", "id"], { name: "fk_line_item_tax_rate" })
 @Index("ix_line_item_invoice", ["workspaceId", "invoiceId", "position"])
 export class LineItem extends WorkspaceRecord {

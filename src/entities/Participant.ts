@@ -9,7 +9,9 @@ import { Integration } from "./Integration.js";
 @Entity("participant")
 @Unique("uq_participant_contact_number", ["workspaceId", "contactNumber"])
 @ForeignKey(() => Integration, ["workspaceId"], ["workspaceId"], { name: "fk_participant_workspace" })
-@ForeignKey(() => Participant, ["workspaceId", "planManagerId"], ["workspaceId", "id"], { name: "fk_participant_plan_manager" })
+@ForeignKey(() => Participant, ["workspaceId", "planManagerId"], ["workspaceId", "id"], {
+  name: "fk_participant_plan_manager",
+})
 export class Participant extends WorkspaceRecord {
   @Field(() => String, { description: "What Xero knows the contact by, next to its id: unique in the workspace." })
   @Column({ type: "text" })

@@ -17,7 +17,9 @@ import { SyncRun } from "./SyncRun.js";
 @Entity("sync_attempt")
 @ForeignKey(() => SyncRun, ["workspaceId", "runId"], ["workspaceId", "id"], { name: "fk_sync_attempt_run" })
 @ForeignKey(() => Invoice, ["workspaceId", "invoiceId"], ["workspaceId", "id"], { name: "fk_sync_attempt_invoice" })
-@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_sync_attempt_connection" })
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], {
+  name: "fk_sync_attempt_connection",
+})
 @ForeignKey(() => SyncBatch, ["workspaceId", "batchId"], ["workspaceId", "id"], { name: "fk_sync_attempt_batch" })
 @Index("uq_sync_attempt_live", { synchronize: false })
 @Index("ix_sync_attempt_due", { synchronize: false })

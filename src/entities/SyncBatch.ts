@@ -13,7 +13,9 @@ export type BatchState = "PREPARING" | "SENT" | "DONE";
  * Whoever finds the lease run out can go on from this row alone.
  */
 @Entity("sync_batch")
-@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_sync_batch_connection" })
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], {
+  name: "fk_sync_batch_connection",
+})
 @Index("ix_sync_batch_open", { synchronize: false })
 export class SyncBatch extends WorkspaceRecord {
   @Column({ type: "uuid" })

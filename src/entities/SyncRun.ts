@@ -8,7 +8,9 @@ import { SyncRunKind, SyncRunStatus, SyncTrigger } from "./enums.js";
 /** One press, tick or approval, and all that follows from it. How its invoices ended is counted from its attempts, never kept twice. */
 @ObjectType()
 @Entity("sync_run")
-@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_sync_run_connection" })
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], {
+  name: "fk_sync_run_connection",
+})
 @Index("ix_sync_run_queued_at", ["workspaceId", "queuedAt", "id"])
 export class SyncRun extends WorkspaceRecord {
   @Column({ type: "uuid" })

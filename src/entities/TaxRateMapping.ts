@@ -4,8 +4,12 @@ import { TaxRate } from "./TaxRate.js";
 
 /** What a tax rate of the platform is in one organisation. */
 @Entity("tax_rate_mapping")
-@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_tax_rate_mapping_connection" })
-@ForeignKey(() => TaxRate, ["workspaceId", "taxRateId"], ["workspaceId", "id"], { name: "fk_tax_rate_mapping_tax_rate" })
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], {
+  name: "fk_tax_rate_mapping_connection",
+})
+@ForeignKey(() => TaxRate, ["workspaceId", "taxRateId"], ["workspaceId", "id"], {
+  name: "fk_tax_rate_mapping_tax_rate",
+})
 export class TaxRateMapping {
   @PrimaryColumn({ type: "text" })
   workspaceId!: string;

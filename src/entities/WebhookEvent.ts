@@ -7,7 +7,9 @@ import { type WebhookEventStatus } from "./enums.js";
  * kept under the workspace "", which no token can name. Xero gives events no id, so all that tells them apart is their key here.
  */
 @Entity("webhook_event")
-@Index("uq_webhook_event", ["workspaceId", "tenantId", "category", "resourceId", "eventType", "eventDate"], { unique: true })
+@Index("uq_webhook_event", ["workspaceId", "tenantId", "category", "resourceId", "eventType", "eventDate"], {
+  unique: true,
+})
 @Index("ix_webhook_event_open", { synchronize: false })
 @Index("ix_webhook_event_resource", ["workspaceId", "resourceId"])
 export class WebhookEvent extends WorkspaceRecord {

@@ -8,7 +8,9 @@ import { TaxComponent } from "./TaxRate.js";
 /** The copy last read of one tax rate of a connected organisation. Names are the user's to edit; the tax type identifies it there. */
 @ObjectType()
 @Entity("xero_tax_rate")
-@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_xero_tax_rate_connection" })
+@ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], {
+  name: "fk_xero_tax_rate_connection",
+})
 export class XeroTaxRate {
   @PrimaryColumn({ type: "text" })
   workspaceId!: string;

@@ -14,7 +14,15 @@ registerEnumType(Role, {
 });
 
 export type SetupStep = keyof typeof SetupStep;
-export const SetupStep = names("ENABLE", "CONNECT", "SELECT_ORGANISATION", "SALES_ACCOUNT", "PAYMENT_ACCOUNT", "TAX_RATES", "WEBHOOK");
+export const SetupStep = names(
+  "ENABLE",
+  "CONNECT",
+  "SELECT_ORGANISATION",
+  "SALES_ACCOUNT",
+  "PAYMENT_ACCOUNT",
+  "TAX_RATES",
+  "WEBHOOK",
+);
 registerEnumType(SetupStep, { name: "SetupStep" });
 
 export type LineAmountTypes = keyof typeof LineAmountTypes;
@@ -29,7 +37,8 @@ export type InvoiceNumbering = keyof typeof InvoiceNumbering;
 export const InvoiceNumbering = names("XERO_NUMBERS", "OUR_NUMBERS");
 registerEnumType(InvoiceNumbering, {
   name: "InvoiceNumbering",
-  description: "XERO_NUMBERS: Xero numbers the invoice, ours goes to its reference. OUR_NUMBERS: ours is its number too.",
+  description:
+    "XERO_NUMBERS: Xero numbers the invoice, ours goes to its reference. OUR_NUMBERS: ours is its number too.",
 });
 
 export type ConnectionStatus = keyof typeof ConnectionStatus;

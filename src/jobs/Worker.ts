@@ -41,7 +41,9 @@ export class Worker {
   start(): void {
     const { url, logger } = this.options;
     this.connections = new Pool({ connectionString: url, max: concurrency + 2, application_name: "ledgerline-worker" });
-    this.connections.on("error", (error) => logger.warn({ reason: messageOf(error) }, "a worker's database connection was lost"));
+    this.connections.on("error", (error) =>
+      logger.warn({ reason: messageOf(error) }, "a worker's database connection was lost"),
+    );
     this.pool = runTaskList(
       {
         concurrency,

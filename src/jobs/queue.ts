@@ -24,12 +24,20 @@ export interface EnqueueOptions {
 }
 
 /** Queues a wake-up with the transaction's commit; one already waiting for the same connection is replaced, the earlier time kept. */
-export function enqueue<T extends keyof Tasks>(tx: Transaction, task: T, payload: Tasks[T], options: EnqueueOptions = {}): void {
+export function enqueue<T extends keyof Tasks>(
+  tx: Transaction,
+  task: T,
+  payload: Tasks[T],
+  options: EnqueueOptions = {},
+): void {
   const { runAt, priority = 0 } = options;
   // A delayed wake-up has a key of its own, so that it can't push one that is due at once into the future.
   const key = `${task}:${payload.connectionId}${runAt ? ":later" : ""}`;
   tx.beforeCommit("jobs", async () => {
-    const add = tx.workspaceId === null ? "graphile_worker.add_job($1, $2, run_at => $4, job_key => $3, priority => $5)" : "ledgerline_enqueue($1, $2, $3, $4, $5)";
+    const add =
+      tx.workspaceId === null
+        ? "graphile_worker.add_job($1, $2, run_at => $4, job_key => $3, priority => $5)"
+        : "ledgerline_enqueue($1, $2, $3, $4, $5)";
     await tx.manager.query(`SELECT ${add}`, [task, JSON.stringify(payload), key, runAt ?? null, priority]);
   });
   tx.signal("jobs");

@@ -408,7 +408,9 @@ export class InitialSchema1763769600000 implements MigrationInterface {
     await runner.query(foreignKeys);
     for (const table of workspaceTables) {
       await runner.query(`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY`);
-      await runner.query(`CREATE POLICY own_workspace ON ${table} USING (workspace_id = current_setting('app.workspace_id', true))`);
+      await runner.query(
+        `CREATE POLICY own_workspace ON ${table} USING (workspace_id = current_setting('app.workspace_id', true))`,
+      );
     }
     await runner.query(enqueueFunction);
   }

@@ -1,5 +1,17 @@
 /** The integration as an administrator's settings page shows it, and the connection to Xero. */
-import { Arg, Authorized, Ctx, Field, FieldResolver, ID, Mutation, ObjectType, Query, Resolver, Root } from "type-graphql";
+import {
+  Arg,
+  Authorized,
+  Ctx,
+  Field,
+  FieldResolver,
+  ID,
+  Mutation,
+  ObjectType,
+  Query,
+  Resolver,
+  Root,
+} from "type-graphql";
 import { Account } from "../entities/Account.js";
 import { Connection } from "../entities/Connection.js";
 import { SetupStep, XeroAccountUse } from "../entities/enums.js";
@@ -123,7 +135,10 @@ export class IntegrationResolver {
     nullable: true,
     description: "Tax rate that invoice lines use when neither line nor support item names one.",
   })
-  async defaultTaxRate(@Root() { defaultTaxRateId }: Integration, @Ctx() { loaders }: Context): Promise<TaxRate | null> {
+  async defaultTaxRate(
+    @Root() { defaultTaxRateId }: Integration,
+    @Ctx() { loaders }: Context,
+  ): Promise<TaxRate | null> {
     return defaultTaxRateId === null ? null : loaders.taxRate.load(defaultTaxRateId);
   }
 

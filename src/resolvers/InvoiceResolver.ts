@@ -36,7 +36,10 @@ export class InvoiceResolver {
 
   @Authorized("BOOKKEEPER")
   @Mutation(() => Invoice, { description: "Creates a DRAFT, or replaces the content of the invoice when id is given." })
-  saveInvoice(@Arg("input", () => SaveInvoiceInput) input: SaveInvoiceInput, @Ctx() { services, viewer }: Context): Promise<Invoice> {
+  saveInvoice(
+    @Arg("input", () => SaveInvoiceInput) input: SaveInvoiceInput,
+    @Ctx() { services, viewer }: Context,
+  ): Promise<Invoice> {
     return services.invoices.save(viewer, input);
   }
 

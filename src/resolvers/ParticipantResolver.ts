@@ -43,7 +43,10 @@ export class ParticipantResolver {
     return planManagerId === null ? null : loaders.participant.load(planManagerId);
   }
 
-  @FieldResolver(() => ID, { nullable: true, description: "The contact in the active organisation; null: not linked yet." })
+  @FieldResolver(() => ID, {
+    nullable: true,
+    description: "The contact in the active organisation; null: not linked yet.",
+  })
   async xeroContactId(@Root() { id }: Participant, @Ctx() { loaders }: Context): Promise<string | null> {
     return (await loaders.contactLink.load(id))?.contactId ?? null;
   }

@@ -17,14 +17,16 @@ export class SyncRunResolver {
 
   @Authorized("BOOKKEEPER")
   @Mutation(() => SyncRun, {
-    description: '"Sync with Xero": queues one invoice and answers at once; a second press while it runs answers the same run.',
+    description:
+      '"Sync with Xero": queues one invoice and answers at once; a second press while it runs answers the same run.',
   })
   syncInvoice(@Arg("id", () => ID) id: string, @Ctx() { services, viewer }: Context): Promise<SyncRun> {
     return services.syncRuns.requestInvoice(viewer, id);
   }
 
   @FieldResolver(() => Int, {
-    description: "Invoices (or contacts, or payments) selected, and how each ended so far: the rest adds up to the total.",
+    description:
+      "Invoices (or contacts, or payments) selected, and how each ended so far: the rest adds up to the total.",
   })
   async total(@Root() { id }: SyncRun, @Ctx() { loaders }: Context): Promise<number> {
     return [...(await loaders.outcomesOf.load(id)).values()].reduce((sum, count) => sum + count, 0);

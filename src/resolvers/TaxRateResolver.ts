@@ -22,13 +22,17 @@ export class TaxRateResolver {
 
   @Authorized("ADMIN")
   @Mutation(() => TaxRate)
-  saveTaxRate(@Arg("input", () => SaveTaxRateInput) input: SaveTaxRateInput, @Ctx() { services, viewer }: Context): Promise<TaxRate> {
+  saveTaxRate(
+    @Arg("input", () => SaveTaxRateInput) input: SaveTaxRateInput,
+    @Ctx() { services, viewer }: Context,
+  ): Promise<TaxRate> {
     return services.taxRates.save(viewer, input);
   }
 
   @Authorized("ADMIN")
   @Mutation(() => TaxRate, {
-    description: "Refused with TAX_RATE_MISMATCH unless effective rate and components are equal. A null taxType unmaps.",
+    description:
+      "Refused with TAX_RATE_MISMATCH unless effective rate and components are equal. A null taxType unmaps.",
   })
   mapTaxRate(
     @Arg("taxRateId", () => ID) taxRateId: string,

@@ -46,7 +46,12 @@ export interface Loaders {
 }
 
 /** Loaders for one operation of the viewer. With `remember: false` (subscriptions, which live long) nothing loaded is kept. */
-export function createLoaders(database: Database, taxRates: TaxRates, viewer: Viewer, { remember }: { remember: boolean }): Loaders {
+export function createLoaders(
+  database: Database,
+  taxRates: TaxRates,
+  viewer: Viewer,
+  { remember }: { remember: boolean },
+): Loaders {
   const { workspaceId } = viewer;
   const options = { cache: remember, maxBatchSize: 1_000 };
   const batch = <V>(load: (tx: WorkspaceTransaction, keys: readonly string[]) => Promise<V[]>): DataLoader<string, V> =>
@@ -58,7 +63,9 @@ export function createLoaders(database: Database, taxRates: TaxRates, viewer: Vi
       const found = new Map(rows.map((row) => [row.id, row]));
       return ids.map((id) => found.get(id) ?? null);
     });
-  const ofInvoice = <T extends LineItem | Payment>(read: (tx: WorkspaceTransaction, ids: string[]) => Promise<T[]>): DataLoader<string, T[]> =>
+  const ofInvoice = <T extends LineItem | Payment>(
+    read: (tx: WorkspaceTransaction, ids: string[]) => Promise<T[]>,
+  ): DataLoader<string, T[]> =>
     batch(async (tx, ids) => {
       const groups = groupBy(await read(tx, [...ids]), ({ invoiceId }) => invoiceId);
       return ids.map((id) => groups.get(id) ?? []);
@@ -99,14 +106,21 @@ export function createLoaders(database: Database, taxRates: TaxRates, viewer: Vi
     contactLink: batch(async (tx, ids) => {
       const connection = await findActiveConnection(tx);
       const links = connection
-        ? await tx.manager.findBy(ContactLink, { workspaceId, connectionId: connection.id, participantId: In([...ids]) })
+        ? await tx.manager.findBy(ContactLink, {
+            workspaceId,
+            connectionId: connection.id,
+            participantId: In([...ids]),
+          })
         : [];
       return ids.map((id) => links.find(({ participantId }) => participantId === id) ?? null);
     }),
     invoice: byId(Invoice),
     invoicesOf: perArguments((page: PageRequest) => batch((tx, ids) => readInvoicesOf(database, tx, ids, page))),
     linesOf: ofInvoice((tx, ids) =>
-      tx.manager.find(LineItem, { where: { workspaceId, invoiceId: In(ids) }, order: { invoiceId: "ASC", position: "ASC" } }),
+      tx.manager.find(LineItem, {
+        where: { workspaceId, invoiceId: In(ids) },
+        order: { invoiceId: "ASC", position: "ASC" },
+      }),
     ),
     outcomesOf: batch(async (tx, ids) => {
       const counts = await countOutcomes(tx, ids);
@@ -115,7 +129,10 @@ export function createLoaders(database: Database, taxRates: TaxRates, viewer: Vi
     participant: byId(Participant),
     payment: byId(Payment),
     paymentsOf: ofInvoice((tx, ids) =>
-      tx.manager.find(Payment, { where: { workspaceId, invoiceId: In(ids) }, order: { paymentDate: "ASC", id: "ASC" } }),
+      tx.manager.find(Payment, {
+        where: { workspaceId, invoiceId: In(ids) },
+        order: { paymentDate: "ASC", id: "ASC" },
+      }),
     ),
     run: byId(SyncRun),
     supportItem: byId(SupportItem),

@@ -89,7 +89,10 @@ export class Connections {
   /** Every organisation the workspace is or was connected to, the newest first. */
   async list(viewer: Viewer): Promise<Connection[]> {
     return this.database.inWorkspace(viewer.workspaceId, (tx) =>
-      tx.manager.find(Connection, { where: { workspaceId: tx.workspaceId }, order: { connectedAt: "DESC", id: "DESC" } }),
+      tx.manager.find(Connection, {
+        where: { workspaceId: tx.workspaceId },
+        order: { connectedAt: "DESC", id: "DESC" },
+      }),
     );
   }
 
@@ -124,7 +127,10 @@ export class Connections {
     await this.database.asSystem((tx) => tx.manager.update(Consent, { stateHash }, { leaseUntil: null }));
   }
 
-  private async finishClaimed(consent: Consent, query: { code?: string; error?: string }): Promise<ConsentFailure | null> {
+  private async finishClaimed(
+    consent: Consent,
+    query: { code?: string; error?: string },
+  ): Promise<ConsentFailure | null> {
     if (query.error !== undefined) return query.error === "access_denied" ? "ACCESS_DENIED" : "CODE_REFUSED";
     if (query.code === undefined) return "CODE_REFUSED";
     let tokens: TokenSet;
@@ -144,7 +150,10 @@ export class Connections {
     await Promise.all(
       connections.map((connection) =>
         this.organisationData.refresh(connection).catch((error: unknown) => {
-          this.logger.warn({ connectionId: connection.id, reason: messageOf(error) }, "the organisation's data will be read by a job");
+          this.logger.warn(
+            { connectionId: connection.id, reason: messageOf(error) },
+            "the organisation's data will be read by a job",
+          );
         }),
       ),
     );

@@ -126,7 +126,8 @@ export class Integrations {
   /** Throws the contract's refusals in its order, unless a sync may run now. */
   async requireReady(tx: WorkspaceTransaction): Promise<ReadyToSync> {
     const integration = await loadIntegration(tx);
-    if (!integration.enabled) throw new AppError("XERO_DISABLED", "The Xero integration is switched off. Switch it on in its settings.");
+    if (!integration.enabled)
+      throw new AppError("XERO_DISABLED", "The Xero integration is switched off. Switch it on in its settings.");
     const connection = await findActiveConnection(tx);
     if (connection?.connectionStatus !== "CONNECTED") {
       throw new AppError(
@@ -137,20 +138,32 @@ export class Integrations {
       );
     }
     if (!this.webhookConfigured) {
-      throw new AppError("XERO_WEBHOOK_NOT_CONFIGURED", "No webhook key is configured (XERO_WEBHOOK_KEYS): payments could not come back.");
+      throw new AppError(
+        "XERO_WEBHOOK_NOT_CONFIGURED",
+        "No webhook key is configured (XERO_WEBHOOK_KEYS): payments could not come back.",
+      );
     }
     const missingSetup = await this.missingIn(tx, integration, connection);
     if (missingSetup.length > 0) {
-      throw new AppError("SETUP_INCOMPLETE", `Setting up is not finished: ${missingSetup.join(", ")}.`, { missingSetup });
+      throw new AppError("SETUP_INCOMPLETE", `Setting up is not finished: ${missingSetup.join(", ")}.`, {
+        missingSetup,
+      });
     }
     return { integration, connection };
   }
 
-  private async missingIn(tx: WorkspaceTransaction, integration: Integration, active: Connection | null): Promise<SetupStep[]> {
+  private async missingIn(
+    tx: WorkspaceTransaction,
+    integration: Integration,
+    active: Connection | null,
+  ): Promise<SetupStep[]> {
     const missing: SetupStep[] = [];
     if (!integration.enabled) missing.push("ENABLE");
     if (active?.connectionStatus !== "CONNECTED") {
-      const anyConnected = await tx.manager.existsBy(Connection, { workspaceId: tx.workspaceId, connectionStatus: "CONNECTED" });
+      const anyConnected = await tx.manager.existsBy(Connection, {
+        workspaceId: tx.workspaceId,
+        connectionStatus: "CONNECTED",
+      });
       missing.push(anyConnected ? "SELECT_ORGANISATION" : "CONNECT");
     }
     if (!active?.salesAccountId) missing.push("SALES_ACCOUNT");
@@ -170,7 +183,10 @@ export class Integrations {
     await tx.manager.update(
       Connection,
       { workspaceId: tx.workspaceId, id: connection.id },
-      { ...(salesAccountId !== undefined && { salesAccountId }), ...(paymentAccountId !== undefined && { paymentAccountId }) },
+      {
+        ...(salesAccountId !== undefined && { salesAccountId }),
+        ...(paymentAccountId !== undefined && { paymentAccountId }),
+      },
     );
   }
 }
@@ -181,7 +197,11 @@ export async function loadIntegration(tx: WorkspaceTransaction): Promise<Integra
 }
 
 /** Whether invoices can find their tax in Xero: some rate is mapped, and the default one if there is one. */
-async function ratesMapped(tx: WorkspaceTransaction, integration: Integration, connection: Connection): Promise<boolean> {
+async function ratesMapped(
+  tx: WorkspaceTransaction,
+  integration: Integration,
+  connection: Connection,
+): Promise<boolean> {
   return tx.manager.existsBy(TaxRateMapping, {
     workspaceId: tx.workspaceId,
     connectionId: connection.id,
@@ -201,12 +221,14 @@ function checkedChanges(input: UpdateIntegrationInput): Partial<Integration> {
   }
   problems.throwIfAny();
   const { salesAccountId: _sales, paymentAccountId: _payment, ...settings } = input;
-  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as Partial<Integration>;
+  return Object.fromEntries(
+    Object.entries(settings).filter(([, value]) => value !== undefined),
+  ) as Partial<Integration>;
 }
 
 function isTimeZone(name: string): boolean {
   try {
-    return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone !== "" && name.includes("/") ;
+    return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone !== "" && name.includes("/");
   } catch {
     return false;
   }
@@ -222,4 +244,3 @@ function firstTaxRates(workspaceId: string): TaxRate[] {
   });
   return [rate("GST free", "0"), rate("GST 10 %", "10")];
 }
-

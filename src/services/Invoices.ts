@@ -76,7 +76,10 @@ export class Invoices {
       return await this.database.inWorkspace(viewer.workspaceId, (tx) => this.saveIn(tx, input));
     } catch (error) {
       if (!violates(error, "uq_invoice_number")) throw error;
-      throw badInput({ field: "input.number", reason: "is another invoice's already; numbers differ by more than case" });
+      throw badInput({
+        field: "input.number",
+        reason: "is another invoice's already; numbers differ by more than case",
+      });
     }
   }
 
@@ -169,7 +172,8 @@ function checkEditable(invoice: Invoice, participantId: string): void {
   const locked = (why: string) => new AppError("INVOICE_LOCKED", `Invoice ${invoice.number} can't be changed: ${why}.`);
   if (invoice.status === "VOIDED") throw locked("it is voided");
   if (invoice.status === "PAID" || invoice.status === "PARTIALLY_PAID") throw locked("payments are applied to it");
-  if (invoice.xeroId !== null || onItsWay.includes(invoice.syncStatus)) throw locked("it is in Xero or on its way there; edit it in Xero");
+  if (invoice.xeroId !== null || onItsWay.includes(invoice.syncStatus))
+    throw locked("it is in Xero or on its way there; edit it in Xero");
   if (invoice.status !== "DRAFT" && invoice.participantId !== participantId) {
     throw locked("an approved invoice keeps its participant");
   }
@@ -197,7 +201,8 @@ function narrow(query: SelectQueryBuilder<Invoice>, filter: InvoiceFilter): void
   if (filter.syncErrorCode) query.andWhere("i.sync_error->>'code' = ANY(:codes)", { codes: filter.syncErrorCode });
   if (filter.participantId != null) {
     // An id that can't be one finds nothing, like one that isn't there.
-    if (isId(filter.participantId)) query.andWhere("i.participant_id = :participantId", { participantId: filter.participantId });
+    if (isId(filter.participantId))
+      query.andWhere("i.participant_id = :participantId", { participantId: filter.participantId });
     else query.andWhere("false");
   }
   if (filter.number != null) query.andWhere("lower(i.number) = lower(:number)", { number: filter.number });

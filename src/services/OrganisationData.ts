@@ -41,7 +41,8 @@ export class OrganisationData {
   /** Reads the active organisation's data now. Throws XERO_DISABLED, XERO_NOT_CONNECTED, XERO_RATE_LIMITED or XERO_UNAVAILABLE. */
   async refreshActive(viewer: Viewer): Promise<Integration> {
     const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      if (!(await loadIntegration(tx)).enabled) throw new AppError("XERO_DISABLED", "The Xero integration is switched off.");
+      if (!(await loadIntegration(tx)).enabled)
+        throw new AppError("XERO_DISABLED", "The Xero integration is switched off.");
       return findActiveConnection(tx);
     });
     if (connection?.connectionStatus !== "CONNECTED") {
@@ -71,7 +72,8 @@ export class OrganisationData {
       (await loadIntegration(tx)).enabled ? find(tx, Connection, connectionId) : null,
     );
     // A minute ago is fresh: the consent's own read most likely came first.
-    if (connection?.connectionStatus !== "CONNECTED" || Date.now() - (connection.dataReadAt?.getTime() ?? 0) < 60_000) return;
+    if (connection?.connectionStatus !== "CONNECTED" || Date.now() - (connection.dataReadAt?.getTime() ?? 0) < 60_000)
+      return;
     await this.refresh(connection);
   }
 
@@ -97,11 +99,18 @@ function unavailable(failure: XeroFailure): AppError {
   }
   const lost = ["DISCONNECTED", "MISSING_SCOPE", "INVALID_GRANT"].includes(failure.kind);
   return lost
-    ? new AppError("XERO_NOT_CONNECTED", "Xero no longer accepts this connection: an administrator has to connect again.")
+    ? new AppError(
+        "XERO_NOT_CONNECTED",
+        "Xero no longer accepts this connection: an administrator has to connect again.",
+      )
     : new AppError("XERO_UNAVAILABLE", "Xero did not answer as it should. Try again in a while.");
 }
 
-async function keepOrganisation(tx: WorkspaceTransaction, id: string, organisation: XeroOrganisationAnswer): Promise<void> {
+async function keepOrganisation(
+  tx: WorkspaceTransaction,
+  id: string,
+  organisation: XeroOrganisationAnswer,
+): Promise<void> {
   await tx.manager.update(
     Connection,
     { workspaceId: tx.workspaceId, id },
@@ -116,7 +125,11 @@ async function keepOrganisation(tx: WorkspaceTransaction, id: string, organisati
   );
 }
 
-async function keepAccounts(tx: WorkspaceTransaction, connectionId: string, accounts: XeroAccountAnswer[]): Promise<void> {
+async function keepAccounts(
+  tx: WorkspaceTransaction,
+  connectionId: string,
+  accounts: XeroAccountAnswer[],
+): Promise<void> {
   const key = { workspaceId: tx.workspaceId, connectionId };
   await tx.manager.update(Account, key, { status: "DELETED" });
   await tx.manager.upsert(

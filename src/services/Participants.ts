@@ -89,7 +89,9 @@ export class Participants {
       seek(pageQuery, byName, page);
       return pageQuery.getMany();
     });
-    return pageOf(rows, byName, page, () => this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()));
+    return pageOf(rows, byName, page, () =>
+      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
+    );
   }
 
   private async saveIn(tx: WorkspaceTransaction, input: SaveParticipantInput): Promise<Participant> {
@@ -100,13 +102,15 @@ export class Participants {
     const optional = (key: "firstName" | "lastName" | "email" | "phone" | "ndisNumber", max: number) =>
       input[key] === undefined ? (existing?.[key] ?? null) : problems.text(`input.${key}`, input[key], max);
     const email = optional("email", 255);
-    if (email !== null && !/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(email)) problems.add("input.email", "must be an e-mail address");
+    if (email !== null && !/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(email))
+      problems.add("input.email", "must be an e-mail address");
     const ndisNumber = optional("ndisNumber", 9);
     if (ndisNumber !== null && !/^\d{9}$/.test(ndisNumber)) problems.add("input.ndisNumber", "must have nine digits");
     const planManagement = input.planManagement ?? existing?.planManagement;
     if (!planManagement || input.planManagement === null) problems.add("input.planManagement", "is required");
     const planManagerId = input.planManagerId === undefined ? (existing?.planManagerId ?? null) : input.planManagerId;
-    if (planManagerId !== null && planManagerId === existing?.id) problems.add("input.planManagerId", "must be somebody else");
+    if (planManagerId !== null && planManagerId === existing?.id)
+      problems.add("input.planManagerId", "must be somebody else");
     const id = existing?.id ?? uuidv7();
     const given = problems.text("input.contactNumber", input.contactNumber, 50);
     problems.throwIfAny();

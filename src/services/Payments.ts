@@ -40,7 +40,9 @@ export class Payments {
       seek(pageQuery, newestFirst, page);
       return pageQuery.getMany();
     });
-    return pageOf(rows, newestFirst, page, () => this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()));
+    return pageOf(rows, newestFirst, page, () =>
+      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
+    );
   }
 }
 

@@ -69,7 +69,10 @@ export class Puller {
       const resources = events.map(({ resourceId }) => resourceId).filter(isId);
       const invoices = await tx.manager.findBy(Invoice, { workspaceId, connectionId, xeroId: In(resources) });
       const payments = await tx.manager.findBy(Payment, { workspaceId, connectionId, xeroPaymentId: In(resources) });
-      const paid = await tx.manager.findBy(Invoice, { workspaceId, id: In(payments.map(({ invoiceId }) => invoiceId)) });
+      const paid = await tx.manager.findBy(Invoice, {
+        workspaceId,
+        id: In(payments.map(({ invoiceId }) => invoiceId)),
+      });
       const [clock] = await tx.manager.query<{ now: Date }[]>("SELECT clock_timestamp() AS now");
       return {
         connection,
@@ -77,7 +80,10 @@ export class Puller {
         readAt: clock?.now ?? new Date(),
         ours: new Set(invoices.map(({ xeroId }) => xeroId ?? "")),
         knownPayments: new Map(
-          payments.map(({ xeroPaymentId, invoiceId }) => [xeroPaymentId ?? "", paid.find(({ id }) => id === invoiceId)?.xeroId ?? ""]),
+          payments.map(({ xeroPaymentId, invoiceId }) => [
+            xeroPaymentId ?? "",
+            paid.find(({ id }) => id === invoiceId)?.xeroId ?? "",
+          ]),
         ),
       };
     });

@@ -131,7 +131,11 @@ export class TaxRates {
         await tx.manager.delete(TaxRateMapping, key);
         return rate;
       }
-      const theirs = await tx.manager.findOneBy(XeroTaxRate, { workspaceId: tx.workspaceId, connectionId: connection.id, taxType });
+      const theirs = await tx.manager.findOneBy(XeroTaxRate, {
+        workspaceId: tx.workspaceId,
+        connectionId: connection.id,
+        taxType,
+      });
       if (!theirs) throw notFound("tax rate in the active organisation");
       if (!isUsable(theirs) || !ratesMatch(rate, theirs)) {
         throw new AppError(
@@ -171,7 +175,9 @@ export class TaxRates {
 const byName = (one: { name: string }, other: { name: string }): number => one.name.localeCompare(other.name);
 
 function describe(rate: TaxRate | XeroTaxRate): string {
-  const parts = rate.components.map(({ name, rate: percent, compound }) => `${name} ${percent} %${compound ? " compound" : ""}`);
+  const parts = rate.components.map(
+    ({ name, rate: percent, compound }) => `${name} ${percent} %${compound ? " compound" : ""}`,
+  );
   return `${rate.effectiveRate} % (${parts.join(", ")})`;
 }
 

@@ -55,7 +55,9 @@ export class WebhookInbox {
         resourceId: event.resourceId.toLowerCase(),
         eventDate: instantOf(event.eventDateUtc),
       }));
-      const kept: { workspaceId: string; connectionId: string | null }[] = await tx.manager.query(insertEvents, [JSON.stringify(rows)]);
+      const kept: { workspaceId: string; connectionId: string | null }[] = await tx.manager.query(insertEvents, [
+        JSON.stringify(rows),
+      ]);
       const targets = new Map(kept.map(({ workspaceId, connectionId }) => [connectionId, workspaceId]));
       for (const [connectionId, workspaceId] of targets) {
         if (connectionId !== null) enqueue(tx, "pull", { workspaceId, connectionId });

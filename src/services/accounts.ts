@@ -14,8 +14,11 @@ import { isId } from "./loading.js";
 export function accountProblem(account: Account, use: XeroAccountUse): string | null {
   if (account.status !== "ACTIVE") return `the account ${account.name} is ${account.status.toLowerCase()} in Xero`;
   if (use === "PAYMENT_ACCOUNTS") {
-    if (account.type === "BANK") return `${account.name} is a bank account; choose one with payments enabled that is not`;
-    return account.paymentsEnabled ? null : `payments are not enabled for ${account.name}: in Xero, open its account in the chart of accounts and tick "Enable payments to this account"`;
+    if (account.type === "BANK")
+      return `${account.name} is a bank account; choose one with payments enabled that is not`;
+    return account.paymentsEnabled
+      ? null
+      : `payments are not enabled for ${account.name}: in Xero, open its account in the chart of accounts and tick "Enable payments to this account"`;
   }
   if (account.class !== "REVENUE") return `${account.name} is no revenue account`;
   if (account.systemAccount) return `${account.name} is one of Xero's own system accounts`;
@@ -32,7 +35,11 @@ export async function findActiveConnection(tx: WorkspaceTransaction): Promise<Co
 /** The active organisation's account, checked for its use. Throws XERO_NOT_CONNECTED, NOT_FOUND or ACCOUNT_NOT_ALLOWED. */
 export async function loadAccount(tx: WorkspaceTransaction, accountId: string, use: XeroAccountUse): Promise<Account> {
   const connection = await findActiveConnection(tx);
-  if (!connection) throw new AppError("XERO_NOT_CONNECTED", "Connect to Xero and choose an organisation first: accounts are chosen from its list.");
+  if (!connection)
+    throw new AppError(
+      "XERO_NOT_CONNECTED",
+      "Connect to Xero and choose an organisation first: accounts are chosen from its list.",
+    );
   const account = isId(accountId)
     ? await tx.manager.findOneBy(Account, { workspaceId: tx.workspaceId, connectionId: connection.id, accountId })
     : null;

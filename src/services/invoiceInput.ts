@@ -74,13 +74,15 @@ export function checkInvoiceInput(input: SaveInvoiceInput): void {
   if (input.number !== undefined && input.number !== null) problems.required("input.number", input.number, 50);
   if (input.number === null && input.id) problems.add("input.number", "can't be cleared");
   if (input.dueDate < input.date) problems.add("input.dueDate", "must not be before the invoice's date");
-  if (input.currency != null && !/^[A-Z]{3}$/.test(input.currency)) problems.add("input.currency", "must be an ISO 4217 code such as AUD");
+  if (input.currency != null && !/^[A-Z]{3}$/.test(input.currency))
+    problems.add("input.currency", "must be an ISO 4217 code such as AUD");
   if (input.lineItems.length === 0) problems.add("input.lineItems", "must have at least one line");
   if (input.lineItems.length > mostLines) problems.add("input.lineItems", `must have at most ${mostLines} lines`);
   input.lineItems.forEach((line, index) => {
     const field = (name: string) => `input.lineItems[${index}].${name}`;
     const description = problems.paragraph(field("description"), line.description, 4000);
-    if (description === null && line.supportItemId == null) problems.add(field("description"), "is required where there is no support item");
+    if (description === null && line.supportItemId == null)
+      problems.add(field("description"), "is required where there is no support item");
     problems.decimal(field("quantity"), line.quantity, 4, 99_999_999);
     problems.decimal(field("unitAmount"), line.unitAmount, 4, most);
   });
@@ -90,7 +92,8 @@ export function checkInvoiceInput(input: SaveInvoiceInput): void {
 function checkTotals(totals: InvoiceTotals): void {
   const problems = new Problems();
   totals.lines.forEach(({ lineAmount }, index) => {
-    if (lineAmount.abs().gt(most)) problems.add(`input.lineItems[${index}].unitAmount`, `times quantity must be at most ${most}`);
+    if (lineAmount.abs().gt(most))
+      problems.add(`input.lineItems[${index}].unitAmount`, `times quantity must be at most ${most}`);
   });
   if (totals.total.lt(0)) problems.add("input.lineItems", "must not come to less than zero");
   if (totals.total.gt(most)) problems.add("input.lineItems", `must not come to more than ${most}`);
@@ -109,7 +112,8 @@ async function loadAll<T extends SupportItem | TaxRate>(
   });
   const found = new Map(rows.map((row) => [row.id, row as T]));
   for (const id of wanted) {
-    if (!found.has(id.toLowerCase())) throw new AppError("NOT_FOUND", `${nameOf(id)}: there is no such record in this workspace.`);
+    if (!found.has(id.toLowerCase()))
+      throw new AppError("NOT_FOUND", `${nameOf(id)}: there is no such record in this workspace.`);
   }
   return found;
 }
@@ -127,12 +131,23 @@ export async function buildLines(
 ): Promise<{ lines: LineItem[]; totals: InvoiceTotals }> {
   const fieldOf = (name: "supportItemId" | "taxRateId") => (id: string) =>
     `input.lineItems[${inputs.findIndex((line) => line[name] === id)}].${name}`;
-  const items = await loadAll(tx, SupportItem, inputs.map((line) => line.supportItemId), fieldOf("supportItemId"));
+  const items = await loadAll(
+    tx,
+    SupportItem,
+    inputs.map((line) => line.supportItemId),
+    fieldOf("supportItemId"),
+  );
   const itemOf = (line: LineItemInput) => items.get(line.supportItemId?.toLowerCase() ?? "");
   const rateIdOf = (line: LineItemInput) =>
     line.taxRateId?.toLowerCase() ?? itemOf(line)?.taxRateId ?? integration.defaultTaxRateId;
-  const rates = await loadAll(tx, TaxRate, inputs.map((line) => rateIdOf(line)), fieldOf("taxRateId"));
-  for (const accountId of new Set(inputs.flatMap((line) => line.salesAccountId ?? []))) await loadRevenueAccount(tx, accountId);
+  const rates = await loadAll(
+    tx,
+    TaxRate,
+    inputs.map((line) => rateIdOf(line)),
+    fieldOf("taxRateId"),
+  );
+  for (const accountId of new Set(inputs.flatMap((line) => line.salesAccountId ?? [])))
+    await loadRevenueAccount(tx, accountId);
 
   const percents = inputs.map((line) => rates.get(rateIdOf(line) ?? "")?.effectiveRate ?? "0");
   const totals = totalsOf(

@@ -31,7 +31,9 @@ export async function readInvoicesOf(
   const groups = groupBy(rows, ({ participantId }) => participantId);
   return participantIds.map((participantId) =>
     pageOf(groups.get(participantId) ?? [], order, page, () =>
-      database.inWorkspace(workspaceId, (counting) => counting.manager.countBy(Invoice, { workspaceId, participantId })),
+      database.inWorkspace(workspaceId, (counting) =>
+        counting.manager.countBy(Invoice, { workspaceId, participantId }),
+      ),
     ),
   );
 }

@@ -64,16 +64,24 @@ export function readCursor<T>(cursor: string, order: ListOrder<T>): string[] {
   } catch {
     // Falls through to the one answer for every kind of bad cursor.
   }
-  throw badInput({ field: "after", reason: "is no cursor of this list in this order; use pageInfo.endCursor of the page before" });
+  throw badInput({
+    field: "after",
+    reason: "is no cursor of this list in this order; use pageInfo.endCursor of the page before",
+  });
 }
 
 /** Checks the page size. Throws BAD_USER_INPUT outside 1 to 100. */
 export function checkFirst(first: number, field = "first"): void {
-  if (!Number.isInteger(first) || first < 1 || first > 100) throw badInput({ field, reason: "must be between 1 and 100" });
+  if (!Number.isInteger(first) || first < 1 || first > 100)
+    throw badInput({ field, reason: "must be between 1 and 100" });
 }
 
 /** Adds order, start and limit of the page to a query of one table, `alias`; one row more is read, to know whether there is a next page. */
-export function seek<T extends ObjectLiteral>(query: SelectQueryBuilder<T>, order: ListOrder<T>, request: PageRequest): void {
+export function seek<T extends ObjectLiteral>(
+  query: SelectQueryBuilder<T>,
+  order: ListOrder<T>,
+  request: PageRequest,
+): void {
   const { alias } = query;
   if (request.after != null) {
     const values = readCursor(request.after, order);

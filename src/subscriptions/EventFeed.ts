@@ -75,14 +75,27 @@ export class EventFeed {
    * Every event after the cursor that matches, in order and once each, then what is new until the caller returns; from now on where no
    * cursor is given. Throws BAD_USER_INPUT for a cursor that this workspace never gave out.
    */
-  async follow(workspaceId: string, after: string | null, matches: (event: LogEvent) => boolean): Promise<AsyncIterableIterator<LogEvent>> {
+  async follow(
+    workspaceId: string,
+    after: string | null,
+    matches: (event: LogEvent) => boolean,
+  ): Promise<AsyncIterableIterator<LogEvent>> {
     const head = await this.head(workspaceId);
     if (after !== null && (!/^\d{1,18}$/.test(after) || BigInt(after) > head)) {
-      throw badInput({ field: "after", reason: "is no cursor of this workspace; use the cursor of the last event received" });
+      throw badInput({
+        field: "after",
+        reason: "is no cursor of this workspace; use the cursor of the last event received",
+      });
     }
     const start = after === null ? head : BigInt(after);
     const feed = this.feeds.get(workspaceId) ?? { cursor: head, subscribers: new Set(), reading: null, again: false };
-    const subscriber: Subscriber = { buffer: [], behind: start < feed.cursor, missed: false, stopped: this.closed, wake: () => undefined };
+    const subscriber: Subscriber = {
+      buffer: [],
+      behind: start < feed.cursor,
+      missed: false,
+      stopped: this.closed,
+      wake: () => undefined,
+    };
     feed.subscribers.add(subscriber);
     this.feeds.set(workspaceId, feed);
     const events = this.iterate(workspaceId, start, subscriber, matches);
@@ -145,7 +158,9 @@ export class EventFeed {
       return;
     }
     feed.reading = this.readOn(workspaceId, feed)
-      .catch((error: unknown) => this.options.logger.warn({ reason: messageOf(error) }, "the event log could not be read; the poll will"))
+      .catch((error: unknown) =>
+        this.options.logger.warn({ reason: messageOf(error) }, "the event log could not be read; the poll will"),
+      )
       .finally(() => {
         feed.reading = null;
         if (!feed.again) return;
@@ -176,7 +191,9 @@ export class EventFeed {
   }
 
   private async head(workspaceId: string): Promise<bigint> {
-    const counter = await this.database.inWorkspace(workspaceId, (tx) => tx.manager.findOneBy(EventCounter, { workspaceId }));
+    const counter = await this.database.inWorkspace(workspaceId, (tx) =>
+      tx.manager.findOneBy(EventCounter, { workspaceId }),
+    );
     return BigInt(counter?.lastCursor ?? 0);
   }
 
@@ -185,9 +202,10 @@ export class EventFeed {
     if (this.feeds.size === 0) return;
     try {
       const heads: { workspaceId: string; lastCursor: string }[] = await this.database.asSystem((tx) =>
-        tx.manager.query('SELECT workspace_id AS "workspaceId", last_cursor AS "lastCursor" FROM event_counter WHERE workspace_id = ANY($1)', [
-          [...this.feeds.keys()],
-        ]),
+        tx.manager.query(
+          'SELECT workspace_id AS "workspaceId", last_cursor AS "lastCursor" FROM event_counter WHERE workspace_id = ANY($1)',
+          [[...this.feeds.keys()]],
+        ),
       );
       for (const { workspaceId, lastCursor } of heads) {
         const feed = this.feeds.get(workspaceId);
@@ -203,7 +221,10 @@ export class EventFeed {
     const retry = (reason: unknown): void => {
       if (this.closed || this.listener !== client) return;
       this.listener = undefined;
-      this.options.logger.warn({ reason: messageOf(reason) }, "listening for events was interrupted; the poll covers it");
+      this.options.logger.warn(
+        { reason: messageOf(reason) },
+        "listening for events was interrupted; the poll covers it",
+      );
       this.reconnectTimer = setTimeout(() => void this.listen().catch(() => undefined), reconnectAfterMs);
     };
     client.on("error", retry);

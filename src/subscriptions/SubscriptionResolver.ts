@@ -56,7 +56,10 @@ interface PaymentArguments {
   after?: string | null;
 }
 
-async function followSync(context: Context, { runId, invoiceId, after }: SyncStatusArguments): Promise<AsyncIterable<LogEvent>> {
+async function followSync(
+  context: Context,
+  { runId, invoiceId, after }: SyncStatusArguments,
+): Promise<AsyncIterable<LogEvent>> {
   const { services, viewer } = context;
   // An id that isn't there is said at once: silence for ever would look like nothing happening.
   const run = runId == null ? null : await services.syncRuns.load(viewer, runId);
@@ -64,11 +67,15 @@ async function followSync(context: Context, { runId, invoiceId, after }: SyncSta
   return services.eventFeed.follow(
     viewer.workspaceId,
     after ?? null,
-    (event) => event.topic === "SYNC" && (!run || event.runId === run.id) && (!invoice || event.invoiceId === invoice.id),
+    (event) =>
+      event.topic === "SYNC" && (!run || event.runId === run.id) && (!invoice || event.invoiceId === invoice.id),
   );
 }
 
-async function followPayments(context: Context, { invoiceId, after }: PaymentArguments): Promise<AsyncIterable<LogEvent>> {
+async function followPayments(
+  context: Context,
+  { invoiceId, after }: PaymentArguments,
+): Promise<AsyncIterable<LogEvent>> {
   const { services, viewer } = context;
   const invoice = invoiceId == null ? null : await services.invoices.load(viewer, invoiceId);
   return services.eventFeed.follow(

@@ -45,14 +45,17 @@ export function serveSockets(server: Server, options: SocketOptions): () => Prom
       onDisconnect: ({ extra }) => clearTimeout(extra.expiry),
       onSubscribe: (ctx, id, payload) => withCorrelation(`socket-${id}`, () => subscribe(ctx, payload, options)),
       onNext: (_ctx, _id, _payload, _args, result) =>
-        result.errors ? { ...result, errors: result.errors.map((error) => maskError(error, options.logger)) } : undefined,
+        result.errors
+          ? { ...result, errors: result.errors.map((error) => maskError(error, options.logger)) }
+          : undefined,
       onError: (_ctx, _id, _payload, errors) =>
         errors.map((error) => maskError(error, options.logger, "GRAPHQL_VALIDATION_FAILED")),
     },
     sockets,
   );
   const upgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
-    if (new URL(request.url ?? "/", "http://localhost").pathname !== options.path) return refuse(stream, "404 Not Found");
+    if (new URL(request.url ?? "/", "http://localhost").pathname !== options.path)
+      return refuse(stream, "404 Not Found");
     const { origin } = request.headers;
     if (origin !== undefined && !options.allowedOrigins().includes(origin)) return refuse(stream, "403 Forbidden");
     sockets.handleUpgrade(request, stream, head, (socket) => sockets.emit("connection", socket, request));
@@ -81,12 +84,19 @@ async function connect({ connectionParams, extra }: Socket, { readViewer, logger
   const { expiresAt } = extra.viewer;
   if (expiresAt) {
     const leftMs = Math.min(expiresAt.getTime() - Date.now(), longestTimerMs);
-    extra.expiry = setTimeout(() => extra.socket.close(CloseCode.Forbidden, "The token has expired"), Math.max(leftMs, 0));
+    extra.expiry = setTimeout(
+      () => extra.socket.close(CloseCode.Forbidden, "The token has expired"),
+      Math.max(leftMs, 0),
+    );
   }
   return true;
 }
 
-async function subscribe({ extra }: Socket, payload: SubscribePayload, options: SocketOptions): Promise<ExecutionArgs | readonly GraphQLError[]> {
+async function subscribe(
+  { extra }: Socket,
+  payload: SubscribePayload,
+  options: SocketOptions,
+): Promise<ExecutionArgs | readonly GraphQLError[]> {
   const { schema } = options;
   const { variables, operationName } = payload;
   try {
@@ -94,7 +104,10 @@ async function subscribe({ extra }: Socket, payload: SubscribePayload, options: 
     const problems = validate(schema, document);
     if (problems.length > 0) return problems;
     if (getOperationAST(document, operationName)?.operation !== "subscription") {
-      throw badInput({ field: "query", reason: "must be one subscription here; queries and mutations go to POST /graphql" });
+      throw badInput({
+        field: "query",
+        reason: "must be one subscription here; queries and mutations go to POST /graphql",
+      });
     }
     checkCost(schema, { document, variables: variables ?? null, operationName: operationName ?? null });
     if (!extra.viewer) throw new Error("a socket subscribes that was not connected");

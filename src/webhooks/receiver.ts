@@ -24,7 +24,10 @@ export function isSigned(body: Buffer, signature: string | undefined, keys: stri
 }
 
 /** Adds `POST /webhooks/xero`. */
-export async function receiveWebhooks(app: FastifyInstance, options: { keys: string[]; inbox: WebhookInbox; logger: Logger }): Promise<void> {
+export async function receiveWebhooks(
+  app: FastifyInstance,
+  options: { keys: string[]; inbox: WebhookInbox; logger: Logger },
+): Promise<void> {
   await app.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit }, (_request, body, parsed) => parsed(null, body));
@@ -38,7 +41,8 @@ export async function receiveWebhooks(app: FastifyInstance, options: { keys: str
       if (request.headers["content-encoding"] !== undefined) return reply.code(415).send();
       const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
       const signature = request.headers["x-xero-signature"];
-      if (!isSigned(body, typeof signature === "string" ? signature : undefined, options.keys)) return reply.code(401).send();
+      if (!isSigned(body, typeof signature === "string" ? signature : undefined, options.keys))
+        return reply.code(401).send();
       if (!(await options.inbox.keep(body))) options.logger.error("a correctly signed delivery could not be read");
       return reply.code(200).send();
     });

@@ -33,7 +33,11 @@ export class XeroGateway {
    * Runs the work with the organisation's accounting API; `count` is told how many calls Xero answered. An expired token is refreshed and the
    * work run once more: a 401 wrote nothing. Throws XeroFailure; a dead link has then changed the connection's status already.
    */
-  async call<T>(target: Target, work: (accounting: XeroAccounting) => Promise<T>, count?: (calls: number) => void): Promise<T> {
+  async call<T>(
+    target: Target,
+    work: (accounting: XeroAccounting) => Promise<T>,
+    count?: (calls: number) => void,
+  ): Promise<T> {
     await this.refuseWhileBlocked(target);
     const answers: CallRecord[] = [];
     try {

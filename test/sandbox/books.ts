@@ -17,6 +17,7 @@ export interface Books extends Harness {
   pay(fields: object): Promise<Answer>;
 }
 
+/** Starts a sandbox with one contact to bill. */
 export async function startBooks(): Promise<Books> {
   const x = await startHarness();
   const contactId = String(at((await x.api("PUT", "Contacts", { Name: "Payer" })).body, "Contacts.0.ContactID"));

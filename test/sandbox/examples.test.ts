@@ -1,7 +1,7 @@
 /**
- * Holds the sandbox against Xero's own examples, where its OpenAPI file lies beside the repository (it is not ours to copy): every
- * example request of a served endpoint is accepted, or refused for the reason named here, and every answer has the keys that the example
- * answer has, but for those named here.
+ * Holds the sandbox against Xero's own examples, where its OpenAPI file lies beside the repository (it is not ours to
+ * copy): every example request of a served endpoint is accepted, or refused for the reason named here, and every
+ * answer has the keys that the example answer has, but for those named here.
  */
 import { randomUUID } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";

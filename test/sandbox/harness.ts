@@ -1,4 +1,8 @@
-/** A sandbox for one test file, with a consented token, and short ways to call its API and its control address. */
+/**
+ * Owns one test file's sandbox: started in process, its demo organisation connected, and short ways to call its API
+ * and its control address. Leaves every expectation to the tests. All goes over HTTP: what the tests see is what a
+ * client sees.
+ */
 import { startSandbox, type Sandbox, type SandboxOptions } from "../../sandbox/Sandbox.js";
 
 export const allScopes =
@@ -105,6 +109,7 @@ export async function token(
   });
 }
 
+/** The Authorization header of an app. */
 export function basic(id: string, secret: string): string {
   return `Basic ${Buffer.from(`${id}:${secret}`).toString("base64")}`;
 }

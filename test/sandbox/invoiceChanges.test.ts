@@ -1,3 +1,7 @@
+/**
+ * Owns the checks of changes and lists of invoices: the status machine, locks, edits, filters (xero-facts.md sections
+ * 5, 7). Wording that no source records is matched loosely.
+ */
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { allocated, line, locked, one, startBooks, type Books } from "./books.js";
 import { at, listAt, messagesOf } from "./harness.js";

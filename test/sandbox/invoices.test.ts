@@ -1,3 +1,7 @@
+/**
+ * Owns the checks of creating invoices: arithmetic, refusals by their exact words, numbers, contacts (xero-facts.md
+ * sections 5, 7). Wording that no source records is matched loosely.
+ */
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { line, locked, one, startBooks, type Books } from "./books.js";
 import { at, listAt, messagesOf } from "./harness.js";

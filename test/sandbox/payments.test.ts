@@ -1,3 +1,8 @@
+/**
+ * Owns the checks of payments, credits and the organisation's settings (xero-facts.md sections 8, 9). Wording that no
+ * source records is matched loosely.
+ */
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { one, startBooks, type Books } from "./books.js";
 import { at, listAt, messagesOf } from "./harness.js";
@@ -104,6 +109,21 @@ describe("payments", () => {
     const answer = await x.api("PUT", "Payments?summarizeErrors=false", { Payments });
     expect(listAt(answer.body, "Payments").map((each) => at(each, "StatusAttributeString"))).toEqual(["OK", "ERROR"]);
     expect(at(answer.body, "Payments.1.HasValidationErrors")).toBe(true);
+  });
+
+  it("of one batch carry it, cannot be deleted singly, and end together", async () => {
+    const batchId = randomUUID();
+    const ids = [await x.added(), await x.added()];
+    const paid = [];
+    for (const invoiceId of ids) paid.push(at(await x.control("pay", { invoiceId, batchId }), "paymentId"));
+    const first = `Payments/${String(paid[0])}`;
+    expect(at((await x.api("GET", first)).body, "Payments.0")).toMatchObject({
+      BatchPaymentID: batchId,
+      BatchPayment: { Type: "RECBATCH", TotalAmount: "40.00" },
+    });
+    expect((await x.api("POST", first, { Status: "DELETED" })).status).toBe(400);
+    await x.control("unpay", { paymentId: paid[0] });
+    for (const id of ids) expect(one(await x.get(id), "AmountDue")).toBe(20);
   });
 
   it("of a person that reconciled cannot be deleted by the API", async () => {

@@ -1,4 +1,7 @@
-/** xero-node 20.0.0 drives the sandbox, as the service does; and the sandbox as a process of its own. */
+/**
+ * Owns the check that xero-node 20.0.0 can drive the sandbox, traps included (xero-facts.md section 11), and that the
+ * sandbox runs as a process of its own. Leaves Xero's rules to the other files.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
@@ -110,9 +113,7 @@ describe("xero-node", () => {
     expect((await api.getPayments(x.tenantId, new Date(0), undefined, undefined, 1)).body.payments).toHaveLength(1);
     await api.deletePayment(x.tenantId, paymentID, Object.assign(new PaymentDelete(), { status: "DELETED" }), "p-2");
     expect((await api.getPayment(x.tenantId, paymentID)).body.payments?.[0]?.status).toBe("DELETED");
-    const voided = await api.updateInvoice(x.tenantId, invoiceID, {
-      invoices: [{ status: Invoice.StatusEnum.VOIDED }],
-    });
+    const voided = await api.updateInvoice(x.tenantId, invoiceID, invoicesOf([{ status: Invoice.StatusEnum.VOIDED }]));
     expect(voided.body.invoices?.[0]?.status).toBe("VOIDED");
     const found = await api.getInvoices(
       x.tenantId,

@@ -82,7 +82,10 @@ export class BatchBook {
       const due = await dueAttempts(tx, connectionId);
       if (due.length === 0) return "NOTHING";
       if (connection.connectionStatus !== "CONNECTED") {
-        await applyChanges(tx, due.map((attempt) => refusal(attempt, lostConnection(connection))));
+        await applyChanges(
+          tx,
+          due.map((attempt) => refusal(attempt, lostConnection(connection))),
+        );
         return "ALL_REFUSED";
       }
       const materials = await readMaterials(
@@ -106,7 +109,12 @@ export class BatchBook {
         bytes += JSON.stringify(result.payload).length;
         if (bytes > batchBytes && prepared.size > 0) break;
         prepared.set(attempt.id, result);
-        changes.push({ attempt, outcome: "PENDING", syncStatus: "SYNCING", also: { batchId: id, startedAt: attempt.startedAt ?? now } });
+        changes.push({
+          attempt,
+          outcome: "PENDING",
+          syncStatus: "SYNCING",
+          also: { batchId: id, startedAt: attempt.startedAt ?? now },
+        });
       }
       const leaseId = randomUUID();
       if (prepared.size > 0) await openBatch(tx, { id, leaseId, connectionId, leaseMs: this.options.leaseMs });
@@ -136,11 +144,21 @@ export class BatchBook {
   /** Writes down exactly what is about to be sent; from this commit on it may have been. Null where the lease is lost or nothing is left to send. */
   async writeDown(
     batch: ClaimedBatch,
-    given: { body: string; ready: Set<string>; refused: Map<string, SyncError>; settled: Map<string, Settled>; calls: number },
+    given: {
+      body: string;
+      ready: Set<string>;
+      refused: Map<string, SyncError>;
+      settled: Map<string, Settled>;
+      calls: number;
+    },
   ): Promise<OpenBatch | null> {
     return this.step(batch, async (tx, row) => {
       const attempts = await attemptsOf(tx, batch.id);
-      await addCalls(tx, attempts.map(({ runId }) => runId), given.calls);
+      await addCalls(
+        tx,
+        attempts.map(({ runId }) => runId),
+        given.calls,
+      );
       const changes: Change[] = [];
       for (const attempt of attempts) {
         const error = given.refused.get(attempt.id);
@@ -148,7 +166,11 @@ export class BatchBook {
         const billed = batch.prepared.get(attempt.id)?.billed;
         const contact = billed && given.settled.get(billed.id);
         if (!given.ready.has(attempt.id) || !contact || !("contactId" in contact)) continue;
-        await tx.manager.update(SyncAttempt, { workspaceId: tx.workspaceId, id: attempt.id }, { contactAction: contact.action });
+        await tx.manager.update(
+          SyncAttempt,
+          { workspaceId: tx.workspaceId, id: attempt.id },
+          { contactAction: contact.action },
+        );
         await tx.manager.update(
           Invoice,
           { workspaceId: tx.workspaceId, id: attempt.invoiceId },
@@ -173,30 +195,54 @@ export class BatchBook {
   async dissolve(batch: ClaimedBatch | OpenBatch, failure: XeroFailure, calls: number): Promise<void> {
     await this.step(batch, async (tx) => {
       const attempts = await attemptsOf(tx, batch.id);
-      await addCalls(tx, attempts.map(({ runId }) => runId), calls);
+      await addCalls(
+        tx,
+        attempts.map(({ runId }) => runId),
+        calls,
+      );
       const error = failed(failure);
       const changes = attempts.map((attempt): Change => {
         const failures = attempt.transientFailures + (failure.kind === "RATE_LIMITED" ? 0 : 1);
-        if (!isTransient(failure) || failures >= mostTransientFailures) return refusal(attempt, { ...error, retryable: false });
+        if (!isTransient(failure) || failures >= mostTransientFailures)
+          return refusal(attempt, { ...error, retryable: false });
         const notBefore = new Date(Date.now() + (failure.retryAfterMs ?? backOffMs(failures)));
-        return { attempt, outcome: "PENDING", syncStatus: "QUEUED", also: { batchId: null, notBefore, transientFailures: failures } };
+        return {
+          attempt,
+          outcome: "PENDING",
+          syncStatus: "QUEUED",
+          also: { batchId: null, notBefore, transientFailures: failures },
+        };
       });
       await applyChanges(tx, changes);
       await release(tx, batch.id, null);
-      wakeAt(tx, batch.connection.id, changes.flatMap(({ also }) => also?.notBefore ?? []));
+      wakeAt(
+        tx,
+        batch.connection.id,
+        changes.flatMap(({ also }) => also?.notBefore ?? []),
+      );
     });
   }
 
   /** Notes that it is not known whether the batch was written; clients see UNCERTAIN until it is. */
   async doubt(batch: OpenBatch, failure: XeroFailure, calls: number): Promise<void> {
     await this.step(batch, async (tx) => {
-      await addCalls(tx, batch.members.map(({ attempt }) => attempt.runId), calls);
+      await addCalls(
+        tx,
+        batch.members.map(({ attempt }) => attempt.runId),
+        calls,
+      );
       const notBefore = new Date(Date.now() + (failure.retryAfterMs ?? backOffMs(batch.doubts + 1)));
       const { kind } = failure;
       await tx.manager.query(
         `UPDATE sync_batch SET doubts = doubts + 1, server_errors = server_errors + $3, key_reused = key_reused OR $4, not_before = $5, lease_until = now()
          WHERE workspace_id = $1 AND id = $2`,
-        [tx.workspaceId, batch.id, kind === "SERVER_ERROR" || kind === "OFFLINE" ? 1 : 0, kind === "KEY_REUSED", notBefore],
+        [
+          tx.workspaceId,
+          batch.id,
+          kind === "SERVER_ERROR" || kind === "OFFLINE" ? 1 : 0,
+          kind === "KEY_REUSED",
+          notBefore,
+        ],
       );
       await applyChanges(
         tx,
@@ -215,10 +261,19 @@ export class BatchBook {
   /** Writes back what Xero said of each invoice; one it said nothing of stays in doubt after a send, and is free again after a look-up. */
   async settle(
     batch: OpenBatch,
-    given: { outcome: "CREATED" | "ADOPTED"; taken: XeroInvoiceAnswer[]; refused: Map<string, SyncError>; calls: number },
+    given: {
+      outcome: "CREATED" | "ADOPTED";
+      taken: XeroInvoiceAnswer[];
+      refused: Map<string, SyncError>;
+      calls: number;
+    },
   ): Promise<void> {
     await this.step(batch, async (tx) => {
-      await addCalls(tx, batch.members.map(({ attempt }) => attempt.runId), given.calls);
+      await addCalls(
+        tx,
+        batch.members.map(({ attempt }) => attempt.runId),
+        given.calls,
+      );
       const byUrl = groupBy(given.taken, ({ url }) => url ?? "");
       const changes: Change[] = [];
       let silent = 0;
@@ -230,11 +285,21 @@ export class BatchBook {
         else if (answer) changes.push(adopted(attempt, invoice, answer, given.outcome, batch.connection.id));
         else if (error) changes.push(refusal(attempt, error));
         else if (given.outcome === "ADOPTED") {
-          changes.push({ attempt, outcome: "PENDING", syncStatus: "QUEUED", error: null, also: { batchId: null, notBefore: null } });
+          changes.push({
+            attempt,
+            outcome: "PENDING",
+            syncStatus: "QUEUED",
+            error: null,
+            also: { batchId: null, notBefore: null },
+          });
         } else silent += 1;
       }
       await applyChanges(tx, changes);
-      if (silent > 0) await tx.manager.query("UPDATE sync_batch SET key_reused = true, lease_until = now() WHERE workspace_id = $1 AND id = $2", [tx.workspaceId, batch.id]);
+      if (silent > 0)
+        await tx.manager.query(
+          "UPDATE sync_batch SET key_reused = true, lease_until = now() WHERE workspace_id = $1 AND id = $2",
+          [tx.workspaceId, batch.id],
+        );
       else await tx.manager.update(SyncBatch, { workspaceId: tx.workspaceId, id: batch.id }, { state: "DONE" });
       await requeueEvents(tx, batch.connection.id, given.taken);
     });
@@ -243,8 +308,15 @@ export class BatchBook {
   /** Ends a batch that Xero refused as a whole: each attempt FAILED with the same error. */
   async refuseAll(batch: OpenBatch, error: SyncError, calls: number): Promise<void> {
     await this.step(batch, async (tx) => {
-      await addCalls(tx, batch.members.map(({ attempt }) => attempt.runId), calls);
-      await applyChanges(tx, batch.members.map(({ attempt }) => refusal(attempt, error)));
+      await addCalls(
+        tx,
+        batch.members.map(({ attempt }) => attempt.runId),
+        calls,
+      );
+      await applyChanges(
+        tx,
+        batch.members.map(({ attempt }) => refusal(attempt, error)),
+      );
       await tx.manager.update(SyncBatch, { workspaceId: tx.workspaceId, id: batch.id }, { state: "DONE" });
     });
   }
@@ -252,7 +324,11 @@ export class BatchBook {
   /** Unlinks contacts that Xero does not know; they are looked up anew with the attempts' next batch. */
   async forgetContacts(batch: OpenBatch, contactIds: string[], calls: number): Promise<void> {
     await this.step(batch, async (tx) => {
-      await addCalls(tx, batch.members.map(({ attempt }) => attempt.runId), calls);
+      await addCalls(
+        tx,
+        batch.members.map(({ attempt }) => attempt.runId),
+        calls,
+      );
       await tx.manager.delete(ContactLink, {
         workspaceId: tx.workspaceId,
         connectionId: batch.connection.id,
@@ -286,14 +362,31 @@ export class BatchBook {
 
   private async read(tx: WorkspaceTransaction, batch: BatchRow, connection: Connection): Promise<OpenBatch> {
     const attempts = await attemptsOf(tx, batch.id);
-    const invoices = await tx.manager.findBy(Invoice, { workspaceId: tx.workspaceId, id: In(attempts.map((a) => a.invoiceId)) });
+    const invoices = await tx.manager.findBy(Invoice, {
+      workspaceId: tx.workspaceId,
+      id: In(attempts.map((a) => a.invoiceId)),
+    });
     const contacts = contactsIn(batch.body);
     const { id, leaseId, body, idempotencyKey, keyAgeMs, doubts, serverErrors, keyReused } = batch;
     const members = attempts.flatMap((attempt) => {
       const invoice = invoices.find(({ id: invoiceId }) => invoiceId === attempt.invoiceId);
-      return invoice ? [{ attempt, invoice, contactId: contacts.get(invoiceUrl(this.options.appUrl(), invoice.id)) }] : [];
+      return invoice
+        ? [{ attempt, invoice, contactId: contacts.get(invoiceUrl(this.options.appUrl(), invoice.id)) }]
+        : [];
     });
-    return { id, leaseId, connection, body, idempotencyKey, keyAgeMs, readAt: performance.now(), doubts, serverErrors, keyReused, members };
+    return {
+      id,
+      leaseId,
+      connection,
+      body,
+      idempotencyKey,
+      keyAgeMs,
+      readAt: performance.now(),
+      doubts,
+      serverErrors,
+      keyReused,
+      members,
+    };
   }
 }
 
@@ -322,7 +415,12 @@ async function openBatch(
   );
 }
 
-async function takeLease(tx: WorkspaceTransaction, connectionId: string, leaseId: string, leaseMs: number): Promise<BatchRow | null> {
+async function takeLease(
+  tx: WorkspaceTransaction,
+  connectionId: string,
+  leaseId: string,
+  leaseMs: number,
+): Promise<BatchRow | null> {
   const rows: unknown = await tx.manager.query(
     `UPDATE sync_batch b SET lease_id = $3, lease_until = now() + $4 * interval '1 ms'
      FROM (SELECT id FROM sync_batch
@@ -353,7 +451,8 @@ async function attemptsOf(tx: WorkspaceTransaction, batchId: string): Promise<Sy
 
 function wakeAt(tx: WorkspaceTransaction, connectionId: string, instants: Date[]): void {
   const soonest = Math.min(...instants.map((instant) => instant.getTime()));
-  if (Number.isFinite(soonest)) enqueue(tx, "push", { workspaceId: tx.workspaceId, connectionId }, { runAt: new Date(soonest) });
+  if (Number.isFinite(soonest))
+    enqueue(tx, "push", { workspaceId: tx.workspaceId, connectionId }, { runAt: new Date(soonest) });
 }
 
 function refusal(attempt: SyncAttempt, error: SyncError): Change {

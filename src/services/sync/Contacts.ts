@@ -32,7 +32,11 @@ export class Contacts {
    * Finds, creates or updates the contact of each participant in the connection's organisation; repeats find what was made before. No
    * transaction is open while Xero is called. Throws XeroFailure where a call failed as a whole.
    */
-  async settle(connection: Connection, participants: Participant[], count: (calls: number) => void): Promise<Map<string, Settled>> {
+  async settle(
+    connection: Connection,
+    participants: Participant[],
+    count: (calls: number) => void,
+  ): Promise<Map<string, Settled>> {
     const links = await this.linksOf(connection, participants);
     const settled = new Map<string, Settled>();
     const changed: [Participant, ContactLink][] = [];
@@ -87,7 +91,11 @@ export class Contacts {
       if (!participant) continue;
       if (outcome.ok) {
         await this.link(connection, participant, outcome.answer.contactId, hashOf(participant));
-        settled.set(participant.id, { contactId: outcome.answer.contactId, action: "CREATED", warnings: outcome.warnings });
+        settled.set(participant.id, {
+          contactId: outcome.answer.contactId,
+          action: "CREATED",
+          warnings: outcome.warnings,
+        });
       } else {
         settled.set(participant.id, await this.afterRefusal(accounting, connection, participant, outcome.messages));
       }
@@ -102,7 +110,9 @@ export class Contacts {
     messages: string[],
   ): Promise<Settled> {
     const found = await findByNumber(accounting, participant);
-    return found ? this.take(accounting, connection, participant, found) : { error: rejected(messages, "CONTACT_REJECTED") };
+    return found
+      ? this.take(accounting, connection, participant, found)
+      : { error: rejected(messages, "CONTACT_REJECTED") };
   }
 
   /** Links a contact that was found, and updates it where it differs. */
@@ -127,7 +137,11 @@ export class Contacts {
     const settled = new Map<string, Settled>();
     await this.update(accounting, connection, [[participant, link]], settled);
     const updated = settled.get(participant.id);
-    return { contactId: found.contactId, action: "LINKED", warnings: updated && "warnings" in updated ? updated.warnings : [] };
+    return {
+      contactId: found.contactId,
+      action: "LINKED",
+      warnings: updated && "warnings" in updated ? updated.warnings : [],
+    };
   }
 
   /** What Xero refuses of an update does not hold up the invoice: it is a warning, and is tried again when the participant changes. */
@@ -146,12 +160,23 @@ export class Contacts {
       const [participant, link] = changed[index] ?? [];
       if (!participant || !link) continue;
       await this.link(connection, participant, link.contactId, hashOf(participant));
-      const warnings = outcome.ok ? outcome.warnings : outcome.messages.map((message) => `The contact was not updated: ${message}`);
-      settled.set(participant.id, { contactId: link.contactId, action: outcome.ok ? "UPDATED" : "UNCHANGED", warnings });
+      const warnings = outcome.ok
+        ? outcome.warnings
+        : outcome.messages.map((message) => `The contact was not updated: ${message}`);
+      settled.set(participant.id, {
+        contactId: link.contactId,
+        action: outcome.ok ? "UPDATED" : "UNCHANGED",
+        warnings,
+      });
     }
   }
 
-  private async link(connection: Connection, participant: Participant, contactId: string, sentHash: string | null): Promise<ContactLink> {
+  private async link(
+    connection: Connection,
+    participant: Participant,
+    contactId: string,
+    sentHash: string | null,
+  ): Promise<ContactLink> {
     const link = {
       workspaceId: connection.workspaceId,
       connectionId: connection.id,
@@ -173,7 +198,10 @@ async function collect(pages: AsyncGenerator<XeroContactAnswer[]>): Promise<Xero
   return all;
 }
 
-async function findByNumber(accounting: XeroAccounting, { contactNumber }: Participant): Promise<XeroContactAnswer | null> {
+async function findByNumber(
+  accounting: XeroAccounting,
+  { contactNumber }: Participant,
+): Promise<XeroContactAnswer | null> {
   const found = await collect(accounting.fetchContacts({ contactNumber, includeArchived: true }));
   return found.find((contact) => contact.contactNumber === contactNumber) ?? null;
 }
@@ -185,7 +213,8 @@ async function findContact(accounting: XeroAccounting, participant: Participant)
   const email = participant.email.toLowerCase();
   const named = await collect(accounting.fetchContacts({ name: participant.name }));
   const same = named.filter(
-    (contact) => contact.status === "ACTIVE" && contact.contactNumber === undefined && contact.email?.toLowerCase() === email,
+    (contact) =>
+      contact.status === "ACTIVE" && contact.contactNumber === undefined && contact.email?.toLowerCase() === email,
   );
   return same.length === 1 ? (same[0] ?? null) : null;
 }
@@ -214,5 +243,7 @@ function fieldsOf(contact: XeroContactAnswer): Partial<Participant> {
 
 /** Hash of exactly what Xero is told, so that nothing else about a participant causes an update. */
 function hashOf(participant: Participant): string {
-  return createHash("sha256").update(JSON.stringify(payloadOf(participant))).digest("base64url");
+  return createHash("sha256")
+    .update(JSON.stringify(payloadOf(participant)))
+    .digest("base64url");
 }

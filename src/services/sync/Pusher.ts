@@ -62,7 +62,11 @@ export class Pusher {
     const participants = new Map([...batch.prepared.values()].map(({ billed }) => [billed.id, billed]));
     let calls = 0;
     try {
-      const settled = await this.contacts.settle(batch.connection, [...participants.values()], (made) => (calls = made));
+      const settled = await this.contacts.settle(
+        batch.connection,
+        [...participants.values()],
+        (made) => (calls = made),
+      );
       const ready = new Map<string, InvoicePayload>();
       const refused = new Map<string, SyncError>();
       for (const [attemptId, { billed, payload }] of batch.prepared) {
@@ -97,7 +101,8 @@ export class Pusher {
         batch.connection,
         (accounting) => {
           // Checked again right before the write: a process may have been paused since the batch was read.
-          if (this.keyTimeLeftMs(batch) <= 0) throw new XeroFailure({ kind: "UNCERTAIN", operation: "putInvoices", problem: "key too old" });
+          if (this.keyTimeLeftMs(batch) <= 0)
+            throw new XeroFailure({ kind: "UNCERTAIN", operation: "putInvoices", problem: "key too old" });
           return accounting.putInvoices(batch.body, batch.idempotencyKey);
         },
         (made) => (calls = made),
@@ -140,7 +145,11 @@ export class Pusher {
       },
       (made) => (calls += made),
     );
-    await this.book.forgetContacts(batch, contactIds.filter((id) => !known.has(id)), calls);
+    await this.book.forgetContacts(
+      batch,
+      contactIds.filter((id) => !known.has(id)),
+      calls,
+    );
   }
 
   /** Asks Xero for every invoice of the batch by reference; ours is only what carries our own address of it. */
@@ -153,7 +162,9 @@ export class Pusher {
         (accounting) => accounting.fetchInvoices({ references: batch.members.map(({ invoice }) => invoice.number) }),
         (made) => (calls = made),
       );
-      const taken = found.filter(({ url, status }) => url !== undefined && urls.has(url) && status !== "DELETED" && status !== "VOIDED");
+      const taken = found.filter(
+        ({ url, status }) => url !== undefined && urls.has(url) && status !== "DELETED" && status !== "VOIDED",
+      );
       await this.book.settle(batch, { outcome: "ADOPTED", taken, refused: new Map<string, SyncError>(), calls });
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;

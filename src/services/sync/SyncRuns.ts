@@ -51,7 +51,12 @@ export class SyncRuns {
   }
 
   /** One page of the run's attempts, in the order in which they were queued. */
-  async attempts(viewer: Viewer, runId: string, page: PageRequest, outcome?: SyncOutcome[] | null): Promise<Page<SyncAttempt>> {
+  async attempts(
+    viewer: Viewer,
+    runId: string,
+    page: PageRequest,
+    outcome?: SyncOutcome[] | null,
+  ): Promise<Page<SyncAttempt>> {
     const query = (tx: WorkspaceTransaction) => {
       const all = tx.manager
         .createQueryBuilder(SyncAttempt, "a")

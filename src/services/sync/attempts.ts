@@ -34,7 +34,13 @@ export async function applyChanges(tx: WorkspaceTransaction, changes: Change[]):
     await tx.manager.update(
       SyncAttempt,
       { workspaceId: tx.workspaceId, id: attempt.id },
-      { outcome, finishedAt, ...(error !== undefined && { error }), ...(contactAction !== undefined && { contactAction }), ...also },
+      {
+        outcome,
+        finishedAt,
+        ...(error !== undefined && { error }),
+        ...(contactAction !== undefined && { contactAction }),
+        ...also,
+      },
     );
     const nextAttemptAt = also?.notBefore ?? null;
     await tx.manager.update(
@@ -76,7 +82,10 @@ function statusOf(counts: Map<SyncOutcome, number>): SyncRunStatus {
 }
 
 /** How many attempts of each run stand at each outcome: one statement for any number of runs. */
-export async function countOutcomes(tx: WorkspaceTransaction, runIds: readonly string[]): Promise<Map<string, Map<SyncOutcome, number>>> {
+export async function countOutcomes(
+  tx: WorkspaceTransaction,
+  runIds: readonly string[],
+): Promise<Map<string, Map<SyncOutcome, number>>> {
   const rows = await tx.manager
     .createQueryBuilder(SyncAttempt, "a")
     .select("a.run_id", "runId")
@@ -94,5 +103,6 @@ export async function countOutcomes(tx: WorkspaceTransaction, runIds: readonly s
 /** Adds calls made to Xero to the runs they were made for. */
 export async function addCalls(tx: WorkspaceTransaction, runIds: Iterable<string>, calls: number): Promise<void> {
   if (calls === 0) return;
-  for (const id of new Set(runIds)) await tx.manager.increment(SyncRun, { workspaceId: tx.workspaceId, id }, "xeroCalls", calls);
+  for (const id of new Set(runIds))
+    await tx.manager.increment(SyncRun, { workspaceId: tx.workspaceId, id }, "xeroCalls", calls);
 }

@@ -53,7 +53,11 @@ export function backOffMs(failures: number): number {
 }
 
 /** An event for an invoice may have come before its id was written back, and was ignored as nobody's; now it is somebody's. */
-export async function requeueEvents(tx: WorkspaceTransaction, connectionId: string, answers: XeroInvoiceAnswer[]): Promise<void> {
+export async function requeueEvents(
+  tx: WorkspaceTransaction,
+  connectionId: string,
+  answers: XeroInvoiceAnswer[],
+): Promise<void> {
   const rows: unknown = await tx.manager.query(
     `UPDATE webhook_event SET status = 'RECEIVED', detail = NULL
      WHERE workspace_id = $1 AND connection_id = $2 AND status = 'IGNORED' AND resource_id = ANY($3) RETURNING 1`,

@@ -60,12 +60,18 @@ export async function readMaterials(
     where: { workspaceId, invoiceId: In(invoiceIds) },
     order: { invoiceId: "ASC", position: "ASC" },
   });
-  const participants = await tx.manager.findBy(Participant, { workspaceId, id: In(invoices.map((i) => i.participantId)) });
+  const participants = await tx.manager.findBy(Participant, {
+    workspaceId,
+    id: In(invoices.map((i) => i.participantId)),
+  });
   const managers = await tx.manager.findBy(Participant, {
     workspaceId,
     id: In(participants.flatMap(({ planManagerId }) => planManagerId ?? [])),
   });
-  const items = await tx.manager.findBy(SupportItem, { workspaceId, id: In(lines.flatMap((l) => l.supportItemId ?? [])) });
+  const items = await tx.manager.findBy(SupportItem, {
+    workspaceId,
+    id: In(lines.flatMap((l) => l.supportItemId ?? [])),
+  });
   const accounts = await tx.manager.findBy(Account, of);
   const theirs = new Map((await tx.manager.findBy(XeroTaxRate, of)).map((rate) => [rate.taxType, rate]));
   const mappings = await tx.manager.findBy(TaxRateMapping, of);
@@ -78,7 +84,11 @@ export async function readMaterials(
     participants: byId([...participants, ...managers]),
     items: byId(items),
     accounts: new Map(accounts.map((account) => [account.accountId, account])),
-    rates: new Map(mappings.flatMap(({ taxRateId, taxType }) => (theirs.has(taxType) ? [[taxRateId, theirs.get(taxType) as XeroTaxRate] as const] : []))),
+    rates: new Map(
+      mappings.flatMap(({ taxRateId, taxType }) =>
+        theirs.has(taxType) ? [[taxRateId, theirs.get(taxType) as XeroTaxRate] as const] : [],
+      ),
+    ),
   };
 }
 

@@ -8,7 +8,12 @@ import { type SyncError } from "../../entities/SyncError.js";
 import { type XeroFailure, type XeroFailureKind } from "../../xero/XeroFailure.js";
 
 /** An error found here, before or without Xero. */
-export function syncError(code: SyncErrorCode, message: string, resolution: string, xeroMessages: string[] = []): SyncError {
+export function syncError(
+  code: SyncErrorCode,
+  message: string,
+  resolution: string,
+  xeroMessages: string[] = [],
+): SyncError {
   return { code, message, resolution, xeroMessages, retryable: false };
 }
 
@@ -45,7 +50,8 @@ const rules: Rule[] = [
     resolution: "Restore the contact in Xero (only a person can), then sync the invoice again.",
   },
   {
-    pattern: /contact name .*already assigned|contact number|contact .*must contain|email address must be valid|contact must be specified/i,
+    pattern:
+      /contact name .*already assigned|contact number|contact .*must contain|email address must be valid|contact must be specified/i,
     code: "CONTACT_REJECTED",
     message: "Xero does not accept the contact.",
     resolution: "Correct the participant's name, e-mail or contact number, then sync the invoice again.",
@@ -54,16 +60,25 @@ const rules: Rule[] = [
     pattern: /account code|taxtype code|tax rate/i,
     code: "INVALID_MAPPING",
     message: "Xero does not accept the account or tax rate of a line.",
-    resolution: "Choose another account or tax rate for the line, its support item or the workspace, then sync the invoice again.",
+    resolution:
+      "Choose another account or tax rate for the line, its support item or the workspace, then sync the invoice again.",
   },
 ];
 
 /** The error for what Xero said of one invoice or contact. */
-export function rejected(xeroMessages: string[], fallback: "VALIDATION_FAILED" | "CONTACT_REJECTED" = "VALIDATION_FAILED"): SyncError {
+export function rejected(
+  xeroMessages: string[],
+  fallback: "VALIDATION_FAILED" | "CONTACT_REJECTED" = "VALIDATION_FAILED",
+): SyncError {
   const rule = rules.find(({ pattern }) => xeroMessages.some((message) => pattern.test(message)));
   if (rule) return syncError(rule.code, rule.message, rule.resolution, xeroMessages);
   const what = fallback === "CONTACT_REJECTED" ? "contact" : "invoice";
-  return syncError(fallback, `Xero did not accept the ${what}.`, "Correct what Xero names, then sync the invoice again.", xeroMessages);
+  return syncError(
+    fallback,
+    `Xero did not accept the ${what}.`,
+    "Correct what Xero names, then sync the invoice again.",
+    xeroMessages,
+  );
 }
 
 const reconnect = "An administrator has to connect to Xero again, then sync the invoice again.";
@@ -78,7 +93,11 @@ const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>
     "The Xero user who connected lacks the right to do this in Xero.",
     "Give that user the right in Xero, or have another user connect, then sync the invoice again.",
   ],
-  RATE_LIMITED: ["RATE_LIMITED", "Xero's limit of calls is reached.", "Nothing: it is tried again when Xero allows it."],
+  RATE_LIMITED: [
+    "RATE_LIMITED",
+    "Xero's limit of calls is reached.",
+    "Nothing: it is tried again when Xero allows it.",
+  ],
   MISCONFIGURED: [
     "INTERNAL",
     "Xero does not accept this service's own credentials.",
