@@ -69,6 +69,6 @@ export class GraphqlClient {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.sockets.map((socket) => socket.dispose()));
+    for (const socket of this.sockets) await socket.dispose();
   }
 }

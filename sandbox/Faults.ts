@@ -2,7 +2,7 @@
  * Owns what goes wrong on purpose: which calls a fault hits and how often. Leaves carrying it out, at the right
  * moment of a call, to interference.ts.
  *
- * Source: xero-facts.md section 12, item 14, and the recorded failures of sections 3, 5 and 11.
+ * Source: docs/xero-facts.md section 12, item 14, and the recorded failures of sections 3, 5 and 11.
  */
 import { randomUUID } from "node:crypto";
 import { z } from "zod";

@@ -2,7 +2,7 @@
  * Owns reading of what a client sent: an object whose keys Xero matches without regard to case, and values it coerces
  * or refuses. Leaves whether a value is acceptable to the rules of each record.
  *
- * Source: xero-facts.md section 5 (root key in either case [L]); null counts as not sent; a value of the wrong kind
+ * Source: docs/xero-facts.md section 5 (root key in either case [L]); null counts as not sent; a value of the wrong kind
  * is not a validation error of the element but a PostDataInvalidException for the call.
  */
 import Big from "big.js";

@@ -2,7 +2,7 @@
  * Owns the refusals: the two ways in which a call or one of its elements ends early, and the bodies Xero answers
  * with. Leaves the rules that lead there to the modules that own the records.
  *
- * Source: xero-facts.md section 5, "Error bodies". A 404 is HTML, a 429 is empty, a 503 is text: clients that expect
+ * Source: docs/xero-facts.md section 5, "Error bodies". A 404 is HTML, a 429 is empty, a 503 is text: clients that expect
  * JSON everywhere must break here.
  */
 import { randomUUID } from "node:crypto";
@@ -28,7 +28,7 @@ export function refuseIf(messages: readonly string[]): void {
 }
 
 /** The gateway's own shape for 401 and 403. */
-export function problem(status: number, title: string, detail: string, headers: Record<string, string> = {}): Reply {
+function problem(status: number, title: string, detail: string, headers: Record<string, string> = {}): Reply {
   return json(
     status,
     { Type: null, Title: title, Status: status, Detail: detail, Instance: randomUUID(), Extensions: {} },

@@ -2,7 +2,7 @@
  * Owns every behaviour of Xero that its documentation leaves open, or that a test wants otherwise for a while, with
  * the default this sandbox assumes. Leaves the meaning of each to the module that reads it.
  *
- * Source: xero-facts.md section 13 ("not settled: make them switches, do not assert in tests") and the limits of
+ * Source: docs/xero-facts.md section 13 ("not settled: make them switches, do not assert in tests") and the limits of
  * section 3, which depend on the plan an app is on.
  */
 import { z } from "zod";

@@ -2,7 +2,7 @@
  * Owns how Xero writes and reads single values: dates, instants, decimals, ids. Leaves the shape of records to the
  * modules that render them.
  *
- * Source: xero-facts.md section 5. Calendar dates go out as midnight UTC with "+0000", instants of DateTimeUTC
+ * Source: docs/xero-facts.md section 5. Calendar dates go out as midnight UTC with "+0000", instants of DateTimeUTC
  * without it; dates come in as YYYY-MM-DD, as an ISO date-time or as /Date(...)/.
  */
 import Big from "big.js";

@@ -105,7 +105,7 @@ async function start(
 
   const http = await createHttpServer(logger, allowedOrigins);
   onClose(() => http.close());
-  serveHealth(http, () => database.asSystem((tx) => tx.manager.query("SELECT 1")));
+  serveHealth(http, () => database.ping());
 
   if (config.role !== "worker") {
     const eventFeed = new EventFeed(database, { url: databaseUrl, logger });

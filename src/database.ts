@@ -157,6 +157,11 @@ export class Database {
     }
   }
 
+  /** Resolves when the database answers; throws where it does not. */
+  async ping(): Promise<void> {
+    await this.source.query("SELECT 1");
+  }
+
   async close(): Promise<void> {
     await this.source.destroy();
   }
@@ -222,12 +227,10 @@ class ColumnNames extends DefaultNamingStrategy {
   }
 }
 
-/** A calendar date stays its text: `pg` would make it an instant in the process's time zone. */
-const dateType = 1082;
-
 /** Connects; does not migrate. Throws when the database cannot be reached. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  types.setTypeParser(dateType, (text) => text);
+  // A calendar date stays its text: `pg` would make it an instant in the process's time zone.
+  types.setTypeParser(types.builtins.DATE, (text) => text);
   const source = new DataSource({
     type: "postgres",
     url: options.url,

@@ -1,7 +1,7 @@
 /**
  * Owns Idempotency-Keys: what was asked under a key and what was answered, for six minutes from the first call.
  *
- * Source: xero-facts.md section 4. Scope is the app, so another organisation is a different request; errors are
+ * Source: docs/xero-facts.md section 4. Scope is the app, so another organisation is a different request; errors are
  * remembered as well; a repeat that comes while the first is at work waits for it and gets its answer.
  */
 import { createHash } from "node:crypto";

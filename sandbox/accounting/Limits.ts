@@ -3,7 +3,7 @@
  * Leaves the place in the pipeline to api.ts, which asks before idempotency: replays cost quota too, and a 429 never
  * wrote anything.
  *
- * Source: xero-facts.md section 3: fixed windows that end at different times for each organisation; Retry-After for
+ * Source: docs/xero-facts.md section 3: fixed windows that end at different times for each organisation; Retry-After for
  * minute and day only. A refused call is not counted.
  */
 import type { Clock } from "../Clock.js";

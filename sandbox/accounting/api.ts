@@ -2,7 +2,7 @@
  * Owns the way of a call through the accounting API: token, format, organisation, scope, limits, interference,
  * idempotency, route. Leaves each check to its module.
  *
- * Source: xero-facts.md sections 2 to 5. Limits come before idempotency; headers about limits go on every answer that
+ * Source: docs/xero-facts.md sections 2 to 5. Limits come before idempotency; headers about limits go on every answer that
  * knows its organisation, Xero-Correlation-Id on all. XML is Xero's default format: whoever does not ask for JSON is
  * refused here rather than given XML.
  */

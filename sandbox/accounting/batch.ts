@@ -2,7 +2,7 @@
  * Owns what every write of several elements has in common: the body's shape, summarizeErrors both ways, and that
  * nothing of a refused call stays. Leaves the rules of an element to its module.
  *
- * Source: xero-facts.md section 5: summarizeErrors is true where omitted (the YAML's default is wrong): one bad
+ * Source: docs/xero-facts.md section 5: summarizeErrors is true where omitted (the YAML's default is wrong): one bad
  * element then refuses the call. With false each element answers for itself under 200, echoed as sent where it
  * failed. An unknown id is a 404 for the whole call either way.
  */

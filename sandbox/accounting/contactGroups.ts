@@ -2,7 +2,7 @@
  * Owns contact groups: their names, their members, and that a group ends by status. Leaves contacts themselves to
  * contacts.ts.
  *
- * Source: xero-facts.md section 6: a list names active groups without members; GET by id shows ContactID and Name of
+ * Source: docs/xero-facts.md section 6: a list names active groups without members; GET by id shows ContactID and Name of
  * each; whether a change announces the contacts is not known (switch `groupEvents`).
  */
 import { randomUUID } from "node:crypto";

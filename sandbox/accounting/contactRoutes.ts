@@ -1,6 +1,6 @@
 /**
  * Owns the routes of /Contacts and /ContactGroups: which rule answers which method and path, and what their lists
- * filter by. Leaves the rules to contacts.ts and contactGroups.ts. Source: xero-facts.md sections 5 and 6: archived
+ * filter by. Leaves the rules to contacts.ts and contactGroups.ts. Source: docs/xero-facts.md sections 5 and 6: archived
  * contacts are hidden unless asked for; searchTerm looks at names, numbers and the e-mail address.
  */
 import { Fields } from "../Fields.js";

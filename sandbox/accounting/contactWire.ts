@@ -2,7 +2,7 @@
  * Owns how a contact looks on the wire: whole, in a list, or as the few fields that other records show of it. Leaves
  * its rules to contacts.ts.
  *
- * Source: xero-facts.md sections 5 and 6: four phone and two address slots always, empty ones too; a list without
+ * Source: docs/xero-facts.md sections 5 and 6: four phone and two address slots always, empty ones too; a list without
  * pages shows a subset; balances follow from open invoices.
  */
 import type { Json } from "../http.js";

@@ -2,7 +2,7 @@
  * Owns the rules of contacts: who an element means, what may be changed, which names and numbers are taken. Leaves
  * the wire shape to contactWire.ts and the HTTP routes to contactRoutes.ts.
  *
- * Source: xero-facts.md section 6: names are unique among active contacts without regard to case, numbers among all;
+ * Source: docs/xero-facts.md section 6: names are unique among active contacts without regard to case, numbers among all;
  * PUT never updates; POST with only a known name silently overwrites that contact; an archived contact refuses every
  * edit.
  */

@@ -1,6 +1,6 @@
 /**
  * Owns the routes of /Invoices, /Payments and of the credits: which rule answers which method and path, and what
- * their lists filter by. Leaves the rules to invoices.ts and payments.ts. Source: xero-facts.md sections 5, 7 and 8:
+ * their lists filter by. Leaves the rules to invoices.ts and payments.ts. Source: docs/xero-facts.md sections 5, 7 and 8:
  * POST takes exactly one payment, PUT many; a list by IDs without a page shows no lines.
  */
 import { Fields } from "../Fields.js";

@@ -1,7 +1,7 @@
 /**
  * Owns how an invoice looks on the wire in each place it appears. Leaves its rules to invoices.ts.
  *
- * Source: xero-facts.md section 7, recorded answers: a write answers without Payments, CreditNotes, AmountCredited
+ * Source: docs/xero-facts.md section 7, recorded answers: a write answers without Payments, CreditNotes, AmountCredited
  * and HasAttachments; un-paged lists show no lines; payments are listed by a few fields, without their status; unit
  * amounts show two places unless unitdp=4.
  */

@@ -2,7 +2,7 @@
  * Owns the rules of invoices and bills: whom an element means, numbers, the status machine, lock dates, edits. Leaves
  * lines to lineItems.ts, what is paid to settlement.ts, the wire shape to invoiceWire.ts.
  *
- * Source: xero-facts.md section 7. PUT creates; POST updates by id, else by number, else creates. A paid, voided or
+ * Source: docs/xero-facts.md section 7. PUT creates; POST updates by id, else by number, else creates. A paid, voided or
  * deleted invoice takes no edit; an approved one only while nothing is allocated to it; nothing moves in a locked
  * period.
  */

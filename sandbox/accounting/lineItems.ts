@@ -2,7 +2,7 @@
  * Owns one line of an invoice: what may be on it, its amount and its tax, and the totals of all lines. Leaves the
  * invoice itself to invoices.ts.
  *
- * Source: xero-facts.md section 7, "Rounding": the unit amount is rounded to 2 places first unless unitdp=4, quantity
+ * Source: docs/xero-facts.md section 7, "Rounding": the unit amount is rounded to 2 places first unless unitdp=4, quantity
  * to 4; tax is rounded per line, half up, then summed; inclusive tax is what is left of the line after its rounded
  * net. Section 9 for AU's TaxType NONE.
  */

@@ -2,7 +2,7 @@
  * Owns what every list of Xero has in common: where, order, If-Modified-Since, paging and the envelope. Leaves which
  * records a list has, its other filters and how records look to the module of each record.
  *
- * Source: xero-facts.md section 5: pages from 1, 100 by default, at most 1,000, silently clamped; `pagination` in
+ * Source: docs/xero-facts.md section 5: pages from 1, 100 by default, at most 1,000, silently clamped; `pagination` in
  * lower case and on paged lists only; If-Modified-Since at second accuracy.
  */
 import { randomUUID } from "node:crypto";

@@ -2,7 +2,7 @@
  * Owns the rules of payments: into which accounts, how much, against what, and that they only ever end. Leaves the
  * sums of the invoice to settlement.ts.
  *
- * Source: xero-facts.md section 8. Which category announces a payment is not documented: switch `paymentEvents`.
+ * Source: docs/xero-facts.md section 8. Which category announces a payment is not documented: switch `paymentEvents`.
  */
 import { randomUUID } from "node:crypto";
 import Big from "big.js";

@@ -1,7 +1,7 @@
 /**
  * Owns which scope opens which endpoint. Granular scopes only, unless the app is an old one (switch `broadScopes`).
  *
- * Source: xero-facts.md section 1, "Scopes"; Xero's OpenAPI file still names the broad ones and is no guide here.
+ * Source: docs/xero-facts.md section 1, "Scopes"; Xero's OpenAPI file still names the broad ones and is no guide here.
  */
 const readable = (scope: string): string[] => [scope, `${scope}.read`];
 

@@ -1,6 +1,6 @@
 /**
  * Owns the answers about an organisation itself: Organisation, Accounts, TaxRates. They are read-only here: nothing
- * that the service does creates one; control does. Source: xero-facts.md section 9: neither list is paged, both show
+ * that the service does creates one; control does. Source: docs/xero-facts.md section 9: neither list is paged, both show
  * what is archived or deleted.
  */
 import type { Call, Json, Reply } from "../http.js";

@@ -2,7 +2,7 @@
  * Owns the `where` language: a text becomes a test of records, or a QueryParseException. Leaves which fields a list
  * knows to the list.
  *
- * Source: xero-facts.md section 5: PascalCase names, ==, strings in double quotes, AND/OR or &&/||,
+ * Source: docs/xero-facts.md section 5: PascalCase names, ==, strings in double quotes, AND/OR or &&/||,
  * DateTime(2026,01,31), Guid("..."), .Contains/.StartsWith/.EndsWith. A quote inside a string is doubled; a backslash
  * before it is refused, as is ToLower. Text is compared without regard to case and accents.
  */

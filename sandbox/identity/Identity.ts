@@ -3,7 +3,7 @@
  * Leaves the HTTP shape to login.ts, token.ts and connections.ts, and the check of scopes per endpoint to
  * accounting/scopes.ts.
  *
- * Source: xero-facts.md section 1. One token set covers all of a user's organisations; an expired refresh token does
+ * Source: docs/xero-facts.md section 1. One token set covers all of a user's organisations; an expired refresh token does
  * not end a connection; revocation ends all of the user's connections; scopes add up until revocation.
  */
 import { randomBytes, randomUUID } from "node:crypto";

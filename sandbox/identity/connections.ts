@@ -1,7 +1,7 @@
 /**
  * Owns GET /connections and DELETE /connections/{id}. Leaves tokens to Identity.
  *
- * Source: xero-facts.md section 2: a bare array; dates without a zone and with seven digits of fraction; the id is
+ * Source: docs/xero-facts.md section 2: a bare array; dates without a zone and with seven digits of fraction; the id is
  * the connection's, and using the organisation's in its place is 403.
  */
 import { json, type Call, type Reply } from "../http.js";

@@ -2,7 +2,7 @@
  * Owns the consent page: GET /identity/connect/authorize. Nobody sees a page: the person agrees (or, when control
  * said so, refuses) at once and the browser is sent straight back. Leaves codes and connections to Identity.
  *
- * Source: xero-facts.md section 1. What is wrong with the app itself (client, redirect address, scope) is shown to
+ * Source: docs/xero-facts.md section 1. What is wrong with the app itself (client, redirect address, scope) is shown to
  * the person and never sent to an address that was not registered. One organisation per consent is Xero's rule since
  * bulk connections became a paid feature: here the first that the person has not connected yet, unless control named
  * others.

@@ -2,7 +2,7 @@
  * Owns POST /connect/token and /connect/revocation, the discovery document and its keys. Leaves what tokens stand for
  * to Identity.
  *
- * Source: xero-facts.md section 1: code once within five minutes; every refresh rotates; `400
+ * Source: docs/xero-facts.md section 1: code once within five minutes; every refresh rotates; `400
  * {"error":"invalid_grant"}` without a description. The id_token is dated by the machine's clock, because the client
  * that verifies it knows no other; everything else by the sandbox's.
  */

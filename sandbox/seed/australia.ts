@@ -2,7 +2,7 @@
  * Owns the chart of accounts and the tax rates that an Australian organisation starts with. Leaves people and groups
  * to demo.ts.
  *
- * Source: xero-facts.md section 9: bank accounts report EnablePaymentsToAccount false, system accounts must not be
+ * Source: docs/xero-facts.md section 9: bank accounts report EnablePaymentsToAccount false, system accounts must not be
  * used on lines, deleted rates stay listed. Which classes a rate applies to is a guess from its name (switch
  * `taxFlags`): no Australian recording exists.
  */

@@ -2,7 +2,7 @@
  * Owns delivery: the queue of events, signed posts, retries, the state of the subscription and the intent to receive.
  * Leaves when an event happens to the rules of the records, and its bytes to payload.ts.
  *
- * Source: xero-facts.md section 10. One address and key per app, for all organisations; 2xx with an empty body and no
+ * Source: docs/xero-facts.md section 10. One address and key per app, for all organisations; 2xx with an empty body and no
  * cookie within five seconds is healthy, anything else is tried again at once, then every 15 minutes (here: by
  * control's flush, or an interval) for 24 hours, then the subscription is disabled; events are kept and replayed in
  * order.

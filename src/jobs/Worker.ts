@@ -51,14 +51,16 @@ export class Worker {
         pollInterval: 2_000,
         preset: { worker: { preparedStatements: !this.database.embedded } },
         logger: new QueueLogger(() => (level, message) => {
-          if (level === "error" || level === "warning") logger.warn({ queue: message }, "job queue");
+          if (["error", "warning"].includes(level)) logger.warn({ queue: message }, "job queue");
         }),
       },
       this.tasks(),
       this.connections,
     );
     this.database.signals.on("jobs", this.nudge);
-    this.sweepTimer = setInterval(() => (this.sweeping = this.sweep()), sweepEveryMs);
+    this.sweepTimer = setInterval(() => {
+      this.sweeping = this.sweep();
+    }, sweepEveryMs);
   }
 
   /** Stops taking jobs and waits for those in hand. */

@@ -221,9 +221,7 @@ function checkedChanges(input: UpdateIntegrationInput): Partial<Integration> {
   }
   problems.throwIfAny();
   const { salesAccountId: _sales, paymentAccountId: _payment, ...settings } = input;
-  return Object.fromEntries(
-    Object.entries(settings).filter(([, value]) => value !== undefined),
-  ) as Partial<Integration>;
+  return Object.fromEntries(Object.entries<unknown>(settings).filter(([, value]) => value !== undefined));
 }
 
 function isTimeZone(name: string): boolean {

@@ -6,7 +6,7 @@ import { type Database, type WorkspaceTransaction } from "../database.js";
 import { Account } from "../entities/Account.js";
 import { Connection } from "../entities/Connection.js";
 import { type XeroAccountUse } from "../entities/enums.js";
-import { Integration } from "../entities/Integration.js";
+import type { Integration } from "../entities/Integration.js";
 import { XeroTaxRate } from "../entities/XeroTaxRate.js";
 import { AppError } from "../errors.js";
 import { decimalText } from "../money.js";

@@ -59,7 +59,7 @@ export function readCursor<T>(cursor: string, order: ListOrder<T>): string[] {
     const [name, ...values] = JSON.parse(Buffer.from(cursor, "base64url").toString("utf8")) as unknown[];
     if (name === order.name && values.length === order.keys.length) {
       const keys = values.filter((value, index) => isValid(value, order.keys[index]?.type ?? "text"));
-      if (keys.length === order.keys.length) return keys as string[];
+      if (keys.length === order.keys.length) return keys;
     }
   } catch {
     // Falls through to the one answer for every kind of bad cursor.

@@ -41,7 +41,7 @@ export class Problems {
   private bounded(field: string, text: string, max: number): string | null {
     if (text.length > max) this.add(field, `must have at most ${max} characters`);
     // PostgreSQL cannot keep NUL, and Xero refuses the others.
-    if ([...text].some((letter) => letter < " " && !"\t\n\r".includes(letter)))
+    if (Array.from(text).some((letter) => letter < " " && !"\t\n\r".includes(letter)))
       this.add(field, "must not contain control characters");
     return text === "" ? null : text;
   }

@@ -24,8 +24,8 @@ interface Subscriber {
   buffer: LogEvent[];
   /** It reads the log itself, because rows were dropped or had gone by. */
   behind: boolean;
-  /** Rows went by while it did. */
-  missed: boolean;
+  /** How often rows went by while it did. */
+  missed: number;
   stopped: boolean;
   wake: () => void;
 }
@@ -67,7 +67,7 @@ export class EventFeed {
         subscriber.wake();
       }
     }
-    await Promise.all([...this.feeds.values()].map(({ reading }) => reading));
+    for (const { reading } of this.feeds.values()) await reading;
     await this.listener?.end();
   }
 
@@ -92,7 +92,7 @@ export class EventFeed {
     const subscriber: Subscriber = {
       buffer: [],
       behind: start < feed.cursor,
-      missed: false,
+      missed: 0,
       stopped: this.closed,
       wake: () => undefined,
     };
@@ -122,9 +122,9 @@ export class EventFeed {
     let last = start;
     while (!subscriber.stopped) {
       if (subscriber.behind) {
-        subscriber.missed = false;
+        const { missed } = subscriber;
         const rows = await this.readAfter(workspaceId, last);
-        subscriber.behind = subscriber.missed || rows.length === pageSize;
+        subscriber.behind = subscriber.missed > missed || rows.length === pageSize;
         for (const row of rows) {
           last = BigInt(row.cursor);
           if (matches(row)) yield row;
@@ -242,7 +242,7 @@ export class EventFeed {
 
 function hand(subscriber: Subscriber, rows: LogEvent[]): void {
   if (subscriber.behind) {
-    subscriber.missed = true;
+    subscriber.missed += 1;
   } else if (subscriber.buffer.length + rows.length > bufferSize) {
     subscriber.buffer = [];
     subscriber.behind = true;

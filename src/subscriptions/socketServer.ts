@@ -4,7 +4,15 @@
  */
 import { type IncomingMessage, type Server } from "node:http";
 import { type Duplex } from "node:stream";
-import { type ExecutionArgs, getOperationAST, GraphQLError, type GraphQLSchema, parse, validate } from "graphql";
+import {
+  type ExecutionArgs,
+  getOperationAST,
+  GraphQLError,
+  type GraphQLSchema,
+  OperationTypeNode,
+  parse,
+  validate,
+} from "graphql";
 import { CloseCode, type Context as SocketContext, type SubscribePayload } from "graphql-ws";
 import { useServer } from "graphql-ws/use/ws";
 import { type WebSocket, WebSocketServer } from "ws";
@@ -54,10 +62,15 @@ export function serveSockets(server: Server, options: SocketOptions): () => Prom
     sockets,
   );
   const upgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
-    if (new URL(request.url ?? "/", "http://localhost").pathname !== options.path)
-      return refuse(stream, "404 Not Found");
+    if (new URL(request.url ?? "/", "http://localhost").pathname !== options.path) {
+      refuse(stream, "404 Not Found");
+      return;
+    }
     const { origin } = request.headers;
-    if (origin !== undefined && !options.allowedOrigins().includes(origin)) return refuse(stream, "403 Forbidden");
+    if (origin !== undefined && !options.allowedOrigins().includes(origin)) {
+      refuse(stream, "403 Forbidden");
+      return;
+    }
     sockets.handleUpgrade(request, stream, head, (socket) => sockets.emit("connection", socket, request));
   };
   server.on("upgrade", upgrade);
@@ -103,7 +116,7 @@ async function subscribe(
     const document = parse(payload.query, { maxTokens });
     const problems = validate(schema, document);
     if (problems.length > 0) return problems;
-    if (getOperationAST(document, operationName)?.operation !== "subscription") {
+    if (getOperationAST(document, operationName)?.operation !== OperationTypeNode.SUBSCRIPTION) {
       throw badInput({
         field: "query",
         reason: "must be one subscription here; queries and mutations go to POST /graphql",

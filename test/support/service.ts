@@ -13,6 +13,9 @@ import { type FreshDatabase, freshDatabase } from "./database.js";
 
 export const secret = "a secret that only tests use, of more than 32 bytes";
 
+/** Few tests are about limits; those narrow them by control. */
+const wideLimits = { minuteLimit: 100_000, dayLimit: 1_000_000, appMinuteLimit: 1_000_000 };
+
 export interface ServiceOptions {
   /** Environment variables on top of the test's own. */
   environment?: Record<string, string>;
@@ -70,7 +73,7 @@ export class Service {
 
 /** Starts everything; the sandbox posts its webhooks to the service. Close it in `afterAll`. */
 export async function startService({ environment = {}, logger }: ServiceOptions = {}): Promise<Service> {
-  const [sandbox, database] = await Promise.all([startSandbox(), freshDatabase()]);
+  const [sandbox, database] = await Promise.all([startSandbox({ switches: wideLimits }), freshDatabase()]);
   const config = readConfig({
     NODE_ENV: "test",
     PORT: "0",
