@@ -57,6 +57,9 @@ export class Worker {
       this.tasks(),
       this.connections,
     );
+    this.pool.promise.catch((error: unknown) =>
+      logger.fatal({ err: error }, "the workers stopped: restart this process"),
+    );
     this.database.signals.on("jobs", this.nudge);
     this.sweepTimer = setInterval(() => {
       this.sweeping = this.sweep();

@@ -48,7 +48,7 @@ export async function saveParticipant(
 /** An invoice of one line over 100.00 unless told otherwise; approved unless `approve` is false. */
 export async function saveInvoice(
   client: GraphqlClient,
-  input: object & { participantId?: string } = {},
+  input: Record<string, unknown> & { participantId?: string } = {},
   { approve = true } = {},
 ): Promise<InvoiceState> {
   const participantId = input.participantId ?? (await saveParticipant(client)).id;
@@ -106,7 +106,7 @@ export async function untilPaid(
 }
 
 /** An invoice that is in Xero. */
-export async function syncedInvoice(client: GraphqlClient, input: object = {}): Promise<InvoiceState> {
+export async function syncedInvoice(client: GraphqlClient, input: Record<string, unknown> = {}): Promise<InvoiceState> {
   const { id } = await saveInvoice(client, input);
   await syncInvoice(client, id);
   return untilSync(client, id, "SYNCED", "FAILED");

@@ -14,15 +14,15 @@ import { Invoice } from "../../entities/Invoice.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { SyncBatch } from "../../entities/SyncBatch.js";
 import { type SyncError } from "../../entities/SyncError.js";
-import { enqueue } from "../../jobs/queue.js";
 import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { loadIntegration } from "../Integrations.js";
 import { find, groupBy } from "../loading.js";
 import { addCalls, applyChanges, type Change } from "./attempts.js";
 import { type Settled } from "./Contacts.js";
+import { attemptsOf, type BatchRow, sentIn, dueAttempts, openBatch, release, takeLease, wakeAt } from "./batchRows.js";
 import { adopted, backOffMs, requeueEvents } from "./outcomes.js";
-import { invoiceUrl, type Prepared, prepareInvoice, readMaterials } from "./prepare.js";
+import { type Prepared, prepareInvoice, readMaterials } from "./prepare.js";
 import { failed, isTransient, outcomeUnknown, syncError } from "./syncErrors.js";
 
 /** A batch whose contacts are still to be settled: nothing was sent. */
@@ -37,7 +37,9 @@ export interface ClaimedBatch {
 export interface Member {
   attempt: SyncAttempt;
   invoice: Invoice;
-  contactId: string | undefined;
+  /** The address of the invoice in the body that was written down, and its contact there. */
+  url: string;
+  contactId: string;
 }
 
 /** A batch whose bytes are written down: it may have been sent. */
@@ -57,8 +59,7 @@ export interface OpenBatch {
   members: Member[];
 }
 
-/** Xero recommends about 50 elements a call, and at most 3.5 MB. */
-const batchSize = 50;
+/** Xero takes 3.5 MB a call. */
 const batchBytes = 3_000_000;
 
 /** After so many failures that should have passed, the attempt is over. */
@@ -135,324 +136,221 @@ export class BatchBook {
         const leaseId = randomUUID();
         const batch = await takeLease(tx, connectionId, leaseId, this.options.leaseMs);
         if (!batch) return null;
-        if (batch.state === "SENT") return this.read(tx, batch, connection);
-        await release(tx, batch.id, null);
+        if (batch.state === "SENT") return readOpen(tx, batch, connection);
+        await release(tx, batch.id);
       }
     });
   }
 
-  /** Writes down exactly what is about to be sent; from this commit on it may have been. Null where the lease is lost or nothing is left to send. */
+  /**
+   * Writes down exactly what is about to be sent; from this commit on it may have been. Null where the lease is lost, the switch was turned
+   * off meanwhile, or nothing is left to send.
+   */
   async writeDown(
     batch: ClaimedBatch,
-    given: {
-      body: string;
-      ready: Set<string>;
-      refused: Map<string, SyncError>;
-      settled: Map<string, Settled>;
-      calls: number;
-    },
+    calls: number,
+    given: { body: string; ready: Set<string>; refused: Map<string, SyncError>; settled: Map<string, Settled> },
   ): Promise<OpenBatch | null> {
-    return this.step(batch, async (tx, row) => {
-      const attempts = await attemptsOf(tx, batch.id);
-      await addCalls(
+    return this.step(batch, calls, async (tx, row, attempts) => {
+      await applyChanges(
         tx,
-        attempts.map(({ runId }) => runId),
-        given.calls,
+        attempts.flatMap((attempt) => {
+          const error = given.refused.get(attempt.id);
+          return error ? [refusal(attempt, error)] : [];
+        }),
       );
-      const changes: Change[] = [];
-      for (const attempt of attempts) {
-        const error = given.refused.get(attempt.id);
-        if (error) changes.push(refusal(attempt, error));
-        const billed = batch.prepared.get(attempt.id)?.billed;
-        const contact = billed && given.settled.get(billed.id);
-        if (!given.ready.has(attempt.id) || !contact || !("contactId" in contact)) continue;
-        await tx.manager.update(
-          SyncAttempt,
-          { workspaceId: tx.workspaceId, id: attempt.id },
-          { contactAction: contact.action },
-        );
+      if (given.ready.size === 0 || !(await loadIntegration(tx)).enabled) {
+        await release(tx, batch.id);
+        return null;
+      }
+      for (const { id, invoiceId } of attempts.filter((attempt) => given.ready.has(attempt.id))) {
+        const contact = given.settled.get(batch.prepared.get(id)?.billed.id ?? "");
+        if (!contact || !("contactId" in contact)) continue;
+        const { workspaceId } = tx;
+        await tx.manager.update(SyncAttempt, { workspaceId, id }, { contactAction: contact.action });
         await tx.manager.update(
           Invoice,
-          { workspaceId: tx.workspaceId, id: attempt.invoiceId },
+          { workspaceId, id: invoiceId },
           { connectionId: batch.connection.id, syncWarnings: contact.warnings },
         );
-      }
-      await applyChanges(tx, changes);
-      if (given.ready.size === 0) {
-        await tx.manager.update(SyncBatch, { workspaceId: tx.workspaceId, id: batch.id }, { state: "DONE" });
-        return null;
       }
       await tx.manager.query(
         `UPDATE sync_batch SET state = 'SENT', body = $3, key_used_at = now(), lease_until = now() + $4 * interval '1 ms'
          WHERE workspace_id = $1 AND id = $2`,
         [tx.workspaceId, batch.id, given.body, this.options.leaseMs],
       );
-      return this.read(tx, { ...row, body: given.body, keyAgeMs: 0 }, batch.connection);
+      return readOpen(tx, { ...row, body: given.body, keyAgeMs: 0 }, batch.connection);
     });
   }
 
   /** Ends a batch of which this process knows that nothing was written: its attempts are free again, later, or failed if waiting can't help. */
-  async dissolve(batch: ClaimedBatch | OpenBatch, failure: XeroFailure, calls: number): Promise<void> {
-    await this.step(batch, async (tx) => {
-      const attempts = await attemptsOf(tx, batch.id);
-      await addCalls(
-        tx,
-        attempts.map(({ runId }) => runId),
-        calls,
-      );
+  async dissolve(batch: ClaimedBatch | OpenBatch, calls: number, failure: XeroFailure): Promise<void> {
+    await this.step(batch, calls, async (tx, _row, attempts) => {
       const error = failed(failure);
-      const changes = attempts.map((attempt): Change => {
-        const failures = attempt.transientFailures + (failure.kind === "RATE_LIMITED" ? 0 : 1);
-        if (!isTransient(failure) || failures >= mostTransientFailures)
-          return refusal(attempt, { ...error, retryable: false });
-        const notBefore = new Date(Date.now() + (failure.retryAfterMs ?? backOffMs(failures)));
-        return {
-          attempt,
-          outcome: "PENDING",
-          syncStatus: "QUEUED",
-          also: { batchId: null, notBefore, transientFailures: failures },
-        };
+      const counts = failure.kind !== "RATE_LIMITED";
+      await this.free(tx, batch.connection, attempts, {
+        error: isTransient(failure) ? null : error,
+        lastError: { ...error, retryable: false },
+        counts,
+        waitMs: failure.retryAfterMs,
       });
-      await applyChanges(tx, changes);
-      await release(tx, batch.id, null);
-      wakeAt(
-        tx,
-        batch.connection.id,
-        changes.flatMap(({ also }) => also?.notBefore ?? []),
-      );
+      await release(tx, batch.id);
     });
   }
 
   /** Notes that it is not known whether the batch was written; clients see UNCERTAIN until it is. */
-  async doubt(batch: OpenBatch, failure: XeroFailure, calls: number): Promise<void> {
-    await this.step(batch, async (tx) => {
-      await addCalls(
-        tx,
-        batch.members.map(({ attempt }) => attempt.runId),
-        calls,
-      );
-      const notBefore = new Date(Date.now() + (failure.retryAfterMs ?? backOffMs(batch.doubts + 1)));
-      const { kind } = failure;
-      await tx.manager.query(
-        `UPDATE sync_batch SET doubts = doubts + 1, server_errors = server_errors + $3, key_reused = key_reused OR $4, not_before = $5, lease_until = now()
-         WHERE workspace_id = $1 AND id = $2`,
-        [
-          tx.workspaceId,
-          batch.id,
-          kind === "SERVER_ERROR" || kind === "OFFLINE" ? 1 : 0,
-          kind === "KEY_REUSED",
-          notBefore,
-        ],
-      );
-      await applyChanges(
-        tx,
-        batch.members.map(({ attempt }) => ({
-          attempt,
-          outcome: "UNCERTAIN",
-          syncStatus: "UNCERTAIN",
-          error: outcomeUnknown,
-          also: { notBefore },
-        })),
-      );
-      wakeAt(tx, batch.connection.id, [notBefore]);
-    });
+  async doubt(batch: OpenBatch, calls: number, failure: Pick<XeroFailure, "kind" | "retryAfterMs">): Promise<void> {
+    await this.step(batch, calls, (tx, _row, attempts) => this.doubtIn(tx, batch, attempts, failure));
   }
 
   /** Writes back what Xero said of each invoice; one it said nothing of stays in doubt after a send, and is free again after a look-up. */
   async settle(
     batch: OpenBatch,
-    given: {
-      outcome: "CREATED" | "ADOPTED";
-      taken: XeroInvoiceAnswer[];
-      refused: Map<string, SyncError>;
-      calls: number;
-    },
+    calls: number,
+    given: { outcome: "CREATED" | "ADOPTED"; taken: XeroInvoiceAnswer[]; refused: Map<string, SyncError> },
   ): Promise<void> {
-    await this.step(batch, async (tx) => {
-      await addCalls(
-        tx,
-        batch.members.map(({ attempt }) => attempt.runId),
-        given.calls,
-      );
+    await this.step(batch, calls, async (tx) => {
       const byUrl = groupBy(given.taken, ({ url }) => url ?? "");
       const changes: Change[] = [];
-      let silent = 0;
-      for (const { attempt, invoice } of batch.members) {
-        const url = invoiceUrl(this.options.appUrl(), invoice.id);
-        const [answer, another] = byUrl.get(url) ?? [];
+      const silent: SyncAttempt[] = [];
+      for (const { attempt, invoice, url } of batch.members) {
+        const found = byUrl.get(url) ?? [];
+        const standing = found.filter(({ status }) => status !== "VOIDED" && status !== "DELETED");
+        // One that a person has voided since was sent all the same, and is not sent again behind that person's back.
+        const answer = standing[0] ?? found[0];
         const error = given.refused.get(url);
-        if (another) changes.push(refusal(attempt, ambiguous(invoice)));
+        if (standing.length > 1) changes.push(refusal(attempt, ambiguous(invoice)));
         else if (answer) changes.push(adopted(attempt, invoice, answer, given.outcome, batch.connection.id));
         else if (error) changes.push(refusal(attempt, error));
-        else if (given.outcome === "ADOPTED") {
-          changes.push({
-            attempt,
-            outcome: "PENDING",
-            syncStatus: "QUEUED",
-            error: null,
-            also: { batchId: null, notBefore: null },
-          });
-        } else silent += 1;
+        else silent.push(attempt);
       }
       await applyChanges(tx, changes);
-      if (silent > 0)
-        await tx.manager.query(
-          "UPDATE sync_batch SET key_reused = true, lease_until = now() WHERE workspace_id = $1 AND id = $2",
-          [tx.workspaceId, batch.id],
-        );
-      else await tx.manager.update(SyncBatch, { workspaceId: tx.workspaceId, id: batch.id }, { state: "DONE" });
+      if (given.outcome === "ADOPTED") {
+        await this.free(tx, batch.connection, silent, { error: null, lastError: neverArrives, counts: true });
+      }
+      if (given.outcome === "ADOPTED" || silent.length === 0) await release(tx, batch.id);
+      // The same key would bring the same silence, so the next step is a look-up.
+      else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED", retryAfterMs: undefined });
       await requeueEvents(tx, batch.connection.id, given.taken);
     });
   }
 
   /** Ends a batch that Xero refused as a whole: each attempt FAILED with the same error. */
-  async refuseAll(batch: OpenBatch, error: SyncError, calls: number): Promise<void> {
-    await this.step(batch, async (tx) => {
-      await addCalls(
-        tx,
-        batch.members.map(({ attempt }) => attempt.runId),
-        calls,
-      );
+  async refuseAll(batch: OpenBatch, calls: number, error: SyncError): Promise<void> {
+    await this.step(batch, calls, async (tx, _row, attempts) => {
       await applyChanges(
         tx,
-        batch.members.map(({ attempt }) => refusal(attempt, error)),
+        attempts.map((attempt) => refusal(attempt, error)),
       );
-      await tx.manager.update(SyncBatch, { workspaceId: tx.workspaceId, id: batch.id }, { state: "DONE" });
+      await release(tx, batch.id);
     });
   }
 
   /** Unlinks contacts that Xero does not know; they are looked up anew with the attempts' next batch. */
-  async forgetContacts(batch: OpenBatch, contactIds: string[], calls: number): Promise<void> {
-    await this.step(batch, async (tx) => {
-      await addCalls(
-        tx,
-        batch.members.map(({ attempt }) => attempt.runId),
-        calls,
-      );
+  async forgetContacts(batch: OpenBatch, calls: number, contactIds: string[]): Promise<void> {
+    await this.step(batch, calls, async (tx, _row, attempts) => {
+      const { workspaceId } = tx;
       await tx.manager.delete(ContactLink, {
-        workspaceId: tx.workspaceId,
+        workspaceId,
         connectionId: batch.connection.id,
         contactId: In(contactIds),
       });
-      await applyChanges(
-        tx,
-        batch.members.map(({ attempt }): Change => {
-          const transientFailures = attempt.transientFailures + 1;
-          if (transientFailures >= mostTransientFailures) return refusal(attempt, unknownContact);
-          return { attempt, outcome: "PENDING", syncStatus: "QUEUED", also: { batchId: null, transientFailures } };
-        }),
-      );
-      await tx.manager.update(SyncBatch, { workspaceId: tx.workspaceId, id: batch.id }, { state: "DONE" });
+      await this.free(tx, batch.connection, attempts, { error: null, lastError: unknownContact, counts: true });
+      await release(tx, batch.id);
     });
   }
 
-  /** One step of a batch that this process holds; null, and nothing done, where it no longer does. */
+  /** One step of a batch that this process holds; null, and nothing done, where it no longer does. Counts the calls made for it. */
   private async step<T>(
-    { id, leaseId, connection }: { id: string; leaseId: string; connection: Connection },
-    work: (tx: WorkspaceTransaction, batch: BatchRow) => Promise<T>,
+    { id, leaseId, connection }: Pick<ClaimedBatch, "id" | "leaseId" | "connection">,
+    calls: number,
+    work: (tx: WorkspaceTransaction, batch: BatchRow, attempts: SyncAttempt[]) => Promise<T>,
   ): Promise<T | null> {
     return this.database.inWorkspace(connection.workspaceId, async (tx) => {
       const batch = await tx.manager.findOne(SyncBatch, {
         where: { workspaceId: tx.workspaceId, id, leaseId },
         lock: { mode: "pessimistic_write" },
       });
-      return batch && batch.state !== "DONE" ? work(tx, { ...batch, keyAgeMs: 0 }) : null;
+      if (!batch || batch.state === "DONE") return null;
+      const attempts = await attemptsOf(tx, id);
+      await addCalls(
+        tx,
+        attempts.map(({ runId }) => runId),
+        calls,
+      );
+      return work(tx, { ...batch, keyAgeMs: 0 }, attempts);
     });
   }
 
-  private async read(tx: WorkspaceTransaction, batch: BatchRow, connection: Connection): Promise<OpenBatch> {
-    const attempts = await attemptsOf(tx, batch.id);
-    const invoices = await tx.manager.findBy(Invoice, {
-      workspaceId: tx.workspaceId,
-      id: In(attempts.map((a) => a.invoiceId)),
+  /** Puts attempts back in the queue, to be tried after a growing wait; FAILED at once with `error`, or with `lastError` after too many tries. */
+  private async free(
+    tx: WorkspaceTransaction,
+    connection: Connection,
+    attempts: SyncAttempt[],
+    why: { error: SyncError | null; lastError: SyncError; counts: boolean; waitMs?: number | undefined },
+  ): Promise<void> {
+    const changes = attempts.map((attempt): Change => {
+      const transientFailures = attempt.transientFailures + (why.counts ? 1 : 0);
+      if (why.error) return refusal(attempt, why.error);
+      if (transientFailures >= mostTransientFailures) return refusal(attempt, why.lastError);
+      const notBefore = new Date(Date.now() + (why.waitMs ?? backOffMs(transientFailures)));
+      return {
+        attempt,
+        outcome: "PENDING",
+        syncStatus: "QUEUED",
+        error: null,
+        also: { batchId: null, notBefore, transientFailures },
+      };
     });
-    const contacts = contactsIn(batch.body);
-    const { id, leaseId, body, idempotencyKey, keyAgeMs, doubts, serverErrors, keyReused } = batch;
-    const members = attempts.flatMap((attempt) => {
-      const invoice = invoices.find(({ id: invoiceId }) => invoiceId === attempt.invoiceId);
-      return invoice
-        ? [{ attempt, invoice, contactId: contacts.get(invoiceUrl(this.options.appUrl(), invoice.id)) }]
-        : [];
-    });
-    return {
-      id,
-      leaseId,
-      connection,
-      body,
-      idempotencyKey,
-      keyAgeMs,
-      readAt: performance.now(),
-      doubts,
-      serverErrors,
-      keyReused,
-      members,
-    };
+    await applyChanges(tx, changes);
+    wakeAt(
+      tx,
+      connection.id,
+      changes.flatMap(({ also }) => also?.notBefore ?? []),
+    );
+  }
+
+  private async doubtIn(
+    tx: WorkspaceTransaction,
+    batch: OpenBatch,
+    attempts: SyncAttempt[],
+    { kind, retryAfterMs }: Pick<XeroFailure, "kind" | "retryAfterMs">,
+  ): Promise<void> {
+    const notBefore = new Date(Date.now() + (retryAfterMs ?? backOffMs(batch.doubts + 1)));
+    const serverErrors = kind === "SERVER_ERROR" || kind === "OFFLINE" ? 1 : 0;
+    await tx.manager.query(
+      `UPDATE sync_batch SET doubts = doubts + 1, server_errors = server_errors + $3, key_reused = key_reused OR $4, not_before = $5, lease_until = now()
+       WHERE workspace_id = $1 AND id = $2`,
+      [tx.workspaceId, batch.id, serverErrors, kind === "KEY_REUSED", notBefore],
+    );
+    await applyChanges(
+      tx,
+      attempts.map((attempt) => ({
+        attempt,
+        outcome: "UNCERTAIN",
+        syncStatus: "UNCERTAIN",
+        error: outcomeUnknown,
+        also: { notBefore },
+      })),
+    );
+    wakeAt(tx, batch.connection.id, [notBefore]);
   }
 }
 
-type BatchRow = SyncBatch & { keyAgeMs: number };
-
-async function dueAttempts(tx: WorkspaceTransaction, connectionId: string): Promise<SyncAttempt[]> {
-  return tx.manager
-    .createQueryBuilder(SyncAttempt, "a")
-    .where("a.workspace_id = :ws AND a.connection_id = :connectionId", { ws: tx.workspaceId, connectionId })
-    .andWhere("a.outcome = 'PENDING' AND a.batch_id IS NULL AND (a.not_before IS NULL OR a.not_before <= now())")
-    .orderBy("a.id")
-    .limit(batchSize)
-    .setLock("pessimistic_write")
-    .setOnLocked("skip_locked")
-    .getMany();
-}
-
-async function openBatch(
-  tx: WorkspaceTransaction,
-  { id, leaseId, connectionId, leaseMs }: { id: string; leaseId: string; connectionId: string; leaseMs: number },
-): Promise<void> {
-  await tx.manager.query(
-    `INSERT INTO sync_batch (workspace_id, id, connection_id, state, body, idempotency_key, key_used_at, lease_until, lease_id)
-     VALUES ($1, $2, $3, 'PREPARING', '', $4, now(), now() + $5 * interval '1 ms', $6)`,
-    [tx.workspaceId, id, connectionId, randomUUID(), leaseMs, leaseId],
-  );
-}
-
-async function takeLease(
-  tx: WorkspaceTransaction,
-  connectionId: string,
-  leaseId: string,
-  leaseMs: number,
-): Promise<BatchRow | null> {
-  const rows: unknown = await tx.manager.query(
-    `UPDATE sync_batch b SET lease_id = $3, lease_until = now() + $4 * interval '1 ms'
-     FROM (SELECT id FROM sync_batch
-           WHERE workspace_id = $1 AND connection_id = $2 AND state <> 'DONE' AND lease_until <= now() AND (not_before IS NULL OR not_before <= now())
-           ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED) due
-     WHERE b.workspace_id = $1 AND b.id = due.id RETURNING b.id, extract(epoch FROM now() - b.key_used_at) * 1000 AS age`,
-    [tx.workspaceId, connectionId, leaseId, leaseMs],
-  );
-  const [row] = (rows as [{ id: string; age: string }[]])[0];
-  if (!row) return null;
-  const batch = await tx.manager.findOneByOrFail(SyncBatch, { workspaceId: tx.workspaceId, id: row.id });
-  return { ...batch, keyAgeMs: Number(row.age) };
-}
-
-/** Ends a batch and frees whatever attempts are still in it. */
-async function release(tx: WorkspaceTransaction, batchId: string, notBefore: Date | null): Promise<void> {
-  const live = { workspaceId: tx.workspaceId, batchId, outcome: In(["PENDING", "UNCERTAIN"]) };
-  await tx.manager.update(SyncAttempt, live, { batchId: null, outcome: "PENDING", ...(notBefore && { notBefore }) });
-  await tx.manager.update(SyncBatch, { workspaceId: tx.workspaceId, id: batchId }, { state: "DONE" });
-}
-
-async function attemptsOf(tx: WorkspaceTransaction, batchId: string): Promise<SyncAttempt[]> {
-  return tx.manager.find(SyncAttempt, {
-    where: { workspaceId: tx.workspaceId, batchId, outcome: In(["PENDING", "UNCERTAIN"]) },
-    order: { id: "ASC" },
+/** The batch with its attempts and invoices, as whoever sends it or looks it up needs it. */
+async function readOpen(tx: WorkspaceTransaction, batch: BatchRow, connection: Connection): Promise<OpenBatch> {
+  const attempts = await attemptsOf(tx, batch.id);
+  const invoices = await tx.manager.findBy(Invoice, {
+    workspaceId: tx.workspaceId,
+    id: In(attempts.map(({ invoiceId }) => invoiceId)),
   });
-}
-
-function wakeAt(tx: WorkspaceTransaction, connectionId: string, instants: Date[]): void {
-  const soonest = Math.min(...instants.map((instant) => instant.getTime()));
-  if (Number.isFinite(soonest))
-    enqueue(tx, "push", { workspaceId: tx.workspaceId, connectionId }, { runAt: new Date(soonest) });
+  const sent = sentIn(batch.body);
+  const members = attempts.flatMap((attempt) => {
+    const invoice = invoices.find(({ id }) => id === attempt.invoiceId);
+    const written = sent.get(attempt.invoiceId);
+    return invoice && written ? [{ attempt, invoice, ...written }] : [];
+  });
+  return { ...batch, connection, readAt: performance.now(), members };
 }
 
 function refusal(attempt: SyncAttempt, error: SyncError): Change {
@@ -476,15 +374,14 @@ function ambiguous(invoice: Invoice): SyncError {
   );
 }
 
+const neverArrives = syncError(
+  "XERO_UNAVAILABLE",
+  "Xero was sent the invoice several times, and does not have it.",
+  "Sync the invoice again later. If it goes on, tell whoever operates the service.",
+);
+
 const unknownContact = syncError(
   "CONTACT_REJECTED",
   "Xero does not know the contact, however often it is looked up.",
   "Check the contact in Xero, then sync the invoice again.",
 );
-
-/** The contact of each invoice in a body, by the invoice's address. */
-function contactsIn(body: string): Map<string, string> {
-  if (body === "") return new Map();
-  const { Invoices } = JSON.parse(body) as { Invoices: { Url: string; Contact: { ContactID: string } }[] };
-  return new Map(Invoices.map(({ Url, Contact }) => [Url, Contact.ContactID]));
-}

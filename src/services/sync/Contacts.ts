@@ -6,7 +6,7 @@
  * a POST with only a name overwrites whoever bears it.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { In } from "typeorm";
+import { In, Not } from "typeorm";
 import { type Database } from "../../database.js";
 import { type Connection } from "../../entities/Connection.js";
 import { ContactLink } from "../../entities/ContactLink.js";
@@ -131,6 +131,15 @@ export class Contacts {
         ),
       };
     }
+    if (await this.isAnothers(connection, participant, found.contactId)) {
+      return {
+        error: syncError(
+          "CONTACT_AMBIGUOUS",
+          `The contact ${found.name} in Xero is linked to another participant already.`,
+          "Give the participants different contact numbers, here and in Xero, then sync the invoice again.",
+        ),
+      };
+    }
     const same = hashOf({ ...participant, ...fieldsOf(found) }) === hashOf(participant);
     const link = await this.link(connection, participant, found.contactId, same ? hashOf(participant) : null);
     if (same) return { contactId: found.contactId, action: "LINKED", warnings: [] };
@@ -169,6 +178,21 @@ export class Contacts {
         warnings,
       });
     }
+  }
+
+  private async isAnothers(
+    { workspaceId, id }: Connection,
+    participant: Participant,
+    contactId: string,
+  ): Promise<boolean> {
+    return this.database.inWorkspace(workspaceId, (tx) =>
+      tx.manager.existsBy(ContactLink, {
+        workspaceId,
+        connectionId: id,
+        contactId,
+        participantId: Not(participant.id),
+      }),
+    );
   }
 
   private async link(

@@ -17,7 +17,6 @@ import { XeroFailure } from "../../xero/XeroFailure.js";
 import { type XeroGateway } from "../../xero/XeroGateway.js";
 import { BatchBook, type ClaimedBatch, type OpenBatch } from "./BatchBook.js";
 import { type Contacts } from "./Contacts.js";
-import { invoiceUrl } from "./prepare.js";
 import { failed, isTransient, rejected } from "./syncErrors.js";
 
 export interface PusherOptions {
@@ -75,12 +74,12 @@ export class Pusher {
         else if (contact) refused.set(attemptId, contact.error);
       }
       const body = serializeInvoices([...ready.values()]);
-      const open = await this.book.writeDown(batch, { body, ready: new Set(ready.keys()), refused, settled, calls });
+      const open = await this.book.writeDown(batch, calls, { body, ready: new Set(ready.keys()), refused, settled });
       if (open) await this.send(open);
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
       // Contacts only: no invoice was sent, so the attempts are free again, or failed where waiting would not help.
-      await this.book.dissolve(batch, error, calls);
+      await this.book.dissolve(batch, calls, error);
     }
   }
 
@@ -110,10 +109,13 @@ export class Pusher {
       const taken: XeroInvoiceAnswer[] = [];
       const refused = new Map<string, SyncError>();
       for (const outcome of outcomes) {
-        if (outcome.ok) taken.push(outcome.invoice);
-        else if (outcome.invoice.url !== undefined) refused.set(outcome.invoice.url, rejected(outcome.messages));
+        // An answer to our own call that leaves out the address is still known by our number.
+        const url =
+          outcome.invoice.url ?? batch.members.find(({ invoice }) => invoice.number === outcome.invoice.reference)?.url;
+        if (outcome.ok) taken.push({ ...outcome.invoice, url });
+        else if (url !== undefined) refused.set(url, rejected(outcome.messages));
       }
-      await this.book.settle(batch, { outcome: "CREATED", taken, refused, calls });
+      await this.book.settle(batch, calls, { outcome: "CREATED", taken, refused });
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
       await this.afterFailure(batch, error, calls);
@@ -122,19 +124,19 @@ export class Pusher {
 
   private async afterFailure(batch: OpenBatch, failure: XeroFailure, calls: number): Promise<void> {
     if (failure.mayHaveWritten || (batch.doubts > 0 && isDefiniteOnlyForThisCall(failure))) {
-      await this.book.doubt(batch, failure, calls);
+      await this.book.doubt(batch, calls, failure);
     } else if (isTransient(failure)) {
-      await this.book.dissolve(batch, failure, calls);
+      await this.book.dissolve(batch, calls, failure);
     } else if (failure.kind === "NOT_FOUND") {
       await this.dropUnknownContacts(batch, calls);
     } else {
-      await this.book.refuseAll(batch, failed(failure), calls);
+      await this.book.refuseAll(batch, calls, failed(failure));
     }
   }
 
   /** A 404 for the whole call means that some contact in it is unknown to Xero: it is found by one read, and the rest goes out again. */
   private async dropUnknownContacts(batch: OpenBatch, calls: number): Promise<void> {
-    const contactIds = [...new Set(batch.members.flatMap(({ contactId }) => contactId ?? []))];
+    const contactIds = [...new Set(batch.members.map(({ contactId }) => contactId))];
     const known = new Set<string>();
     await this.gateway.call(
       batch.connection,
@@ -147,8 +149,8 @@ export class Pusher {
     );
     await this.book.forgetContacts(
       batch,
-      contactIds.filter((id) => !known.has(id)),
       calls,
+      contactIds.filter((id) => !known.has(id)),
     );
   }
 
@@ -156,19 +158,15 @@ export class Pusher {
   private async lookUp(batch: OpenBatch): Promise<void> {
     let calls = 0;
     try {
-      const urls = new Set(batch.members.map(({ invoice }) => invoiceUrl(this.options.appUrl(), invoice.id)));
       const found = await this.gateway.call(
         batch.connection,
         (accounting) => accounting.fetchInvoices({ references: batch.members.map(({ invoice }) => invoice.number) }),
         (made) => (calls = made),
       );
-      const taken = found.filter(
-        ({ url, status }) => url !== undefined && urls.has(url) && status !== "DELETED" && status !== "VOIDED",
-      );
-      await this.book.settle(batch, { outcome: "ADOPTED", taken, refused: new Map<string, SyncError>(), calls });
+      await this.book.settle(batch, calls, { outcome: "ADOPTED", taken: found, refused: new Map<string, SyncError>() });
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
-      await this.book.doubt(batch, error, calls);
+      await this.book.doubt(batch, calls, error);
     }
   }
 }

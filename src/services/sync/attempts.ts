@@ -53,7 +53,7 @@ export async function applyChanges(tx: WorkspaceTransaction, changes: Change[]):
   for (const runId of new Set(changes.map(({ attempt }) => attempt.runId))) await deriveRun(tx, runId);
 }
 
-/** Sets the run's status from its attempts; tells of it when it changed. Adds `calls` to the calls made for it. */
+/** Sets the run's status from its attempts, and tells of it when it changed. */
 export async function deriveRun(tx: WorkspaceTransaction, runId: string): Promise<void> {
   // The lock puts two workers that finish the last two attempts at once one after the other, so one of them sees all.
   const run = await tx.manager.findOneOrFail(SyncRun, {
