@@ -29,7 +29,7 @@ export const operations = [
 ] as const;
 
 /** An operation as a shell command. */
-export function curl(url: string, token: string, query: string): string {
+function curl(url: string, token: string, query: string): string {
   const body = JSON.stringify({ query }).replaceAll("'", "'\\''");
   return `curl -s ${url}/graphql -H 'content-type: application/json' -H 'authorization: Bearer ${token}' -d '${body}'`;
 }

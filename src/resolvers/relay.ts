@@ -7,7 +7,7 @@ import { SupportItem } from "../entities/SupportItem.js";
 import { SyncAttempt } from "../entities/SyncAttempt.js";
 
 @ObjectType()
-export class PageInfo {
+class PageInfo {
   @Field(() => Boolean)
   hasNextPage!: boolean;
 

@@ -167,7 +167,7 @@ async function reverseMissing(
  * Computes the invoice's totals and status from its payments, in one statement; the caller holds the invoice's lock. True where something
  * changed. An invoice counts as paid when its open balance is at most the workspace's tolerance and something was paid of it.
  */
-export async function rollUp(tx: WorkspaceTransaction, invoiceId: string): Promise<boolean> {
+async function rollUp(tx: WorkspaceTransaction, invoiceId: string): Promise<boolean> {
   const rows: unknown = await tx.manager.query(
     `WITH paid AS (
        SELECT coalesce(sum(amount), 0) AS amount, max(payment_date) AS last FROM payment

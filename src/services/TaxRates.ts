@@ -51,7 +51,7 @@ export interface TaxRateMatch {
 }
 
 /** Whether two rates come to the same on every amount: effective rates equal, and the same simple and compound parts. */
-export function ratesMatch(ours: TaxRate, theirs: XeroTaxRate): boolean {
+function ratesMatch(ours: TaxRate, theirs: XeroTaxRate): boolean {
   if (!new Big(ours.effectiveRate).eq(theirs.effectiveRate)) return false;
   const parts = (rate: TaxRate | XeroTaxRate) =>
     rate.components

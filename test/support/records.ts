@@ -1,5 +1,7 @@
 /** Records that many tests need, made through the front door; and waiting for what happens to them by subscription, never by sleeping. */
+import pg from "pg";
 import { type GraphqlClient } from "../../demo/graphqlClient.js";
+import { type Service } from "./service.js";
 
 export interface InvoiceState {
   id: string;
@@ -48,10 +50,10 @@ export async function saveParticipant(
 /** An invoice of one line over 100.00 unless told otherwise; approved unless `approve` is false. */
 export async function saveInvoice(
   client: GraphqlClient,
-  input: Record<string, unknown> & { participantId?: string } = {},
+  input: object = {},
   { approve = true } = {},
 ): Promise<InvoiceState> {
-  const participantId = input.participantId ?? (await saveParticipant(client)).id;
+  const participantId = "participantId" in input ? input.participantId : (await saveParticipant(client)).id;
   const lineItems = [{ description: "Support", quantity: "1", unitAmount: "100.00" }];
   const { saveInvoice: saved } = await client.ask<{ saveInvoice: InvoiceState }>(
     `mutation ($input: SaveInvoiceInput!) { saveInvoice(input: $input) { ${fields} } }`,
@@ -106,8 +108,44 @@ export async function untilPaid(
 }
 
 /** An invoice that is in Xero. */
-export async function syncedInvoice(client: GraphqlClient, input: Record<string, unknown> = {}): Promise<InvoiceState> {
+export async function syncedInvoice(client: GraphqlClient, input: object = {}): Promise<InvoiceState> {
   const { id } = await saveInvoice(client, input);
   await syncInvoice(client, id);
   return untilSync(client, id, "SYNCED", "FAILED");
+}
+
+/** Every sync status that the invoice's events told, from the log's beginning to the first of these that is still true. */
+export async function syncStory(client: GraphqlClient, id: string, ...ends: string[]): Promise<string[]> {
+  const events = client.watch<{ syncStatus: { syncStatus: string | null } }>(
+    'subscription ($id: ID!) { syncStatus(invoiceId: $id, after: "0") { syncStatus } }',
+    { id },
+  );
+  const story: string[] = [];
+  for await (const { syncStatus: event } of events) {
+    if (event.syncStatus === null) continue;
+    story.push(event.syncStatus);
+    if (ends.includes(event.syncStatus) && (await readInvoice(client, id)).syncStatus === event.syncStatus) return story;
+  }
+  throw new Error("the subscription ended");
+}
+
+/** The sandbox's invoices with this reference: one, if all is well. */
+export async function inXero(service: Service, reference: string): Promise<Record<string, unknown>[]> {
+  const all = await service.control<Record<string, unknown>[]>("invoices");
+  return all.filter(({ Reference }) => Reference === reference);
+}
+
+/** Runs a statement as the owner of the service's database: for what only time or a crash would bring about. */
+export async function runSql<T extends pg.QueryResultRow>(
+  service: Service,
+  statement: string,
+  values: unknown[] = [],
+): Promise<T[]> {
+  const client = new pg.Client(service.database.url);
+  await client.connect();
+  try {
+    return (await client.query<T>(statement, values)).rows;
+  } finally {
+    await client.end();
+  }
 }

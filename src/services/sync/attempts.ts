@@ -54,7 +54,7 @@ export async function applyChanges(tx: WorkspaceTransaction, changes: Change[]):
 }
 
 /** Sets the run's status from its attempts, and tells of it when it changed. */
-export async function deriveRun(tx: WorkspaceTransaction, runId: string): Promise<void> {
+async function deriveRun(tx: WorkspaceTransaction, runId: string): Promise<void> {
   // The lock puts two workers that finish the last two attempts at once one after the other, so one of them sees all.
   const run = await tx.manager.findOneOrFail(SyncRun, {
     where: { workspaceId: tx.workspaceId, id: runId },

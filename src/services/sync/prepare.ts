@@ -93,7 +93,7 @@ export async function readMaterials(
 }
 
 /** The address of an invoice in the platform, which Xero shows as its link; no other invoice has it, so it proves that a found one is ours. */
-export function invoiceUrl(appUrl: string, invoiceId: string): string {
+function invoiceUrl(appUrl: string, invoiceId: string): string {
   return `${appUrl}/invoices/${invoiceId}`;
 }
 
