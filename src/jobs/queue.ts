@@ -43,6 +43,12 @@ export function enqueue<T extends keyof Tasks>(
   tx.signal("jobs");
 }
 
+/** Wakes everything that may have waited for the connection: what is to be sent, and what came back. */
+export function wakeConnection(tx: Transaction, workspaceId: string, connectionId: string): void {
+  enqueue(tx, "push", { workspaceId, connectionId });
+  enqueue(tx, "pull", { workspaceId, connectionId });
+}
+
 /** Installs or updates the queue's own tables. */
 export async function installQueue(url: string): Promise<void> {
   await runMigrations({ connectionString: url });

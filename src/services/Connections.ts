@@ -19,7 +19,7 @@ import { type Viewer } from "../viewer.js";
 import { type Grants } from "../xero/Grants.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { type TenantLink, type TokenSet, type XeroIdentity } from "../xero/XeroIdentity.js";
-import { enqueue } from "../jobs/queue.js";
+import { enqueue, wakeConnection } from "../jobs/queue.js";
 import { load } from "./loading.js";
 import { type OrganisationData } from "./OrganisationData.js";
 
@@ -171,7 +171,10 @@ export class Connections {
       if (only && connections.length === 1) {
         await tx.manager.update(Integration, { workspaceId: consent.workspaceId }, { activeConnectionId: only.id });
       }
-      for (const { id } of connections) enqueue(tx, "refresh", { workspaceId: consent.workspaceId, connectionId: id });
+      for (const { id } of connections) {
+        enqueue(tx, "refresh", { workspaceId: consent.workspaceId, connectionId: id });
+        wakeConnection(tx, consent.workspaceId, id);
+      }
       return connections;
     });
   }

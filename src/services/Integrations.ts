@@ -11,6 +11,7 @@ import { TaxRateMapping } from "../entities/TaxRateMapping.js";
 import { AppError } from "../errors.js";
 import { DecimalScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
+import { wakeConnection } from "../jobs/queue.js";
 import { findActiveConnection, loadAccount, loadRevenueAccount } from "./accounts.js";
 import { load } from "./loading.js";
 import { Problems } from "./problems.js";
@@ -119,6 +120,11 @@ export class Integrations {
       if (input.defaultTaxRateId != null) await load(tx, TaxRate, input.defaultTaxRateId, "tax rate");
       await this.chooseAccounts(tx, input);
       if (Object.keys(changes).length > 0) await tx.manager.update(Integration, key, changes);
+      // What waited while the switch was off goes on at once.
+      if (input.enabled) {
+        const connections = await tx.manager.findBy(Connection, { ...key, connectionStatus: "CONNECTED" });
+        for (const { id } of connections) wakeConnection(tx, tx.workspaceId, id);
+      }
       return loadIntegration(tx);
     });
   }
