@@ -13,6 +13,7 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { EventEmitter } from "node:events";
+import { runMigrations as installQueue } from "graphile-worker";
 import { DataSource, DefaultNamingStrategy, type EntityManager, QueryFailedError } from "typeorm";
 import { types } from "pg";
 import { Account } from "./entities/Account.js";
@@ -39,7 +40,6 @@ import { XeroTaxRate } from "./entities/XeroTaxRate.js";
 import { type Logger, messageOf } from "./logger.js";
 import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
 import { prepareAppRole } from "./privileges.js";
-import { installQueue } from "./jobs/queue.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
 export type CommitStage = "jobs" | "events";
@@ -149,7 +149,7 @@ export class Database {
     try {
       if (!this.embedded) await runner.query("SELECT pg_advisory_lock($1)", [migrationLock]);
       await this.source.runMigrations({ transaction: "each" });
-      await installQueue(this.options.url);
+      await installQueue({ connectionString: this.options.url });
       await prepareAppRole(runner, this.options.appRole);
       if (!this.embedded) await runner.query("SELECT pg_advisory_unlock($1)", [migrationLock]);
     } finally {

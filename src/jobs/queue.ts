@@ -3,7 +3,6 @@
  * webhook events), so a job that is lost, doubled or late costs time and never work; the sweep wakes again whatever was forgotten.
  * A job joins the transaction that gives rise to it, and jobs with one key collapse into one.
  */
-import { runMigrations } from "graphile-worker";
 import { type Transaction } from "../database.js";
 
 /** Every kind of background work with its payload. */
@@ -47,9 +46,4 @@ export function enqueue<T extends keyof Tasks>(
 export function wakeConnection(tx: Transaction, workspaceId: string, connectionId: string): void {
   enqueue(tx, "push", { workspaceId, connectionId });
   enqueue(tx, "pull", { workspaceId, connectionId });
-}
-
-/** Installs or updates the queue's own tables. */
-export async function installQueue(url: string): Promise<void> {
-  await runMigrations({ connectionString: url });
 }
