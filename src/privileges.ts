@@ -35,9 +35,11 @@ const createRole = (role: string): string => `
   EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
   END $$`;
 
+/** From PostgreSQL 16 on, whoever creates a role is its member at once, but may not take it (SET) before it is granted. */
 const joinRole = (role: string): string => `
   DO $$ BEGIN
-    IF NOT pg_has_role(current_user, '${role}', 'MEMBER') THEN
+    IF NOT pg_has_role(current_user, '${role}',
+                       CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
       GRANT ${role} TO CURRENT_USER;
     END IF;
   END $$`;
