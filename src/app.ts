@@ -82,6 +82,9 @@ async function start(
   onClose(() => database.close());
   await database.migrate();
 
+  if (config.production && config.publicUrl === null) {
+    logger.warn("PUBLIC_URL is unset: Xero can't reach this service, and its invoices will link to localhost");
+  }
   // The port is known only once it is bound, where any free one may be taken.
   let listeningUrl = "";
   const publicUrl = (): string => config.publicUrl ?? listeningUrl;

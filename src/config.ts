@@ -28,14 +28,16 @@ const list = z.string().transform((text) =>
 );
 const text = z.string();
 
-const encryptionKeys = list.transform((entries, context) =>
-  entries.map((entry) => {
-    const colon = entry.indexOf(":");
-    const key = Buffer.from(entry.slice(colon + 1), "base64");
-    if (colon < 1 || key.length !== 32) context.addIssue("must be id:base64 of exactly 32 bytes, comma-separated");
-    return { id: entry.slice(0, colon), key };
-  }),
-);
+const encryptionKeys = list
+  .refine((entries) => entries.length > 0, "must name a key")
+  .transform((entries, context) =>
+    entries.map((entry) => {
+      const colon = entry.indexOf(":");
+      const key = Buffer.from(entry.slice(colon + 1), "base64");
+      if (colon < 1 || key.length !== 32) context.addIssue("must be id:base64 of exactly 32 bytes, comma-separated");
+      return { id: entry.slice(0, colon), key };
+    }),
+  );
 
 const roleName = z.string().regex(/^[a-z_][a-z0-9_]{0,62}$/, "must be a plain lower-case PostgreSQL role name");
 const port = z
@@ -265,7 +267,8 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     else problems.push(`${name} ${parsed.error.issues[0]?.message ?? "is malformed"}`);
   }
   const read = values as Values;
-  problems.push(...rules(read, environment));
+  const given = Object.fromEntries(settings.map(({ name }) => [name, environment[name]?.trim()]));
+  problems.push(...rules(read, given));
   if (problems.length > 0) {
     throw new ConfigError(
       `The configuration is not complete:\n${problems.map((line) => `  - ${line}`).join("\n")}\nSee .env.example.`,

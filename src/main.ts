@@ -5,6 +5,7 @@ import { ConfigError, readConfig } from "./config.js";
 import { createLogger, messageOf } from "./logger.js";
 
 const stopTimeoutMs = 30_000;
+const sameSignalMs = 1_000;
 
 async function main(): Promise<void> {
   if (existsSync(".env")) process.loadEnvFile(".env");
@@ -12,10 +13,14 @@ async function main(): Promise<void> {
   const logger = createLogger(config.logLevel);
   const app = await startApp(config, logger);
   logger.info({ url: app.url, role: config.role }, "listening");
-  let stopping = false;
+  let stoppingSince: number | null = null;
   const stop = (signal: string): void => {
-    if (stopping) process.exit(1); // A second signal means: now.
-    stopping = true;
+    if (stoppingSince !== null) {
+      // A terminal signals the whole group and npm passes it on, so a second one at once is the same one; a later one means: now.
+      if (performance.now() - stoppingSince > sameSignalMs) process.exit(1);
+      return;
+    }
+    stoppingSince = performance.now();
     logger.info({ signal }, "stopping");
     setTimeout(() => process.exit(1), stopTimeoutMs).unref();
     app.close().then(

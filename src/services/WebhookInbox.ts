@@ -5,7 +5,6 @@
 import { v7 as uuidv7 } from "uuid";
 import { z } from "zod";
 import { type Database } from "../database.js";
-import { WebhookEvent } from "../entities/WebhookEvent.js";
 import { WebhookState } from "../entities/WebhookState.js";
 import { enqueue } from "../jobs/queue.js";
 import { type Viewer } from "../viewer.js";
@@ -69,10 +68,13 @@ export class WebhookInbox {
   /** When Xero last proved that it reaches us, and when it last told this workspace something. */
   async status(viewer: Viewer): Promise<{ lastValidatedAt: Date | null; lastEventAt: Date | null }> {
     const state = await this.database.asSystem((tx) => tx.manager.findOneBy(WebhookState, { id: "xero" }));
-    const lastEventAt = await this.database.inWorkspace(viewer.workspaceId, (tx) =>
-      tx.manager.maximum(WebhookEvent, "receivedAt" as never, { workspaceId: tx.workspaceId }),
+    const [last] = await this.database.inWorkspace(viewer.workspaceId, (tx) =>
+      tx.manager.query<{ at: Date | null }[]>(
+        "SELECT max(received_at) AS at FROM webhook_event WHERE workspace_id = $1",
+        [tx.workspaceId],
+      ),
     );
-    return { lastValidatedAt: state?.lastValidatedAt ?? null, lastEventAt: lastEventAt as Date | null };
+    return { lastValidatedAt: state?.lastValidatedAt ?? null, lastEventAt: last?.at ?? null };
   }
 }
 

@@ -50,7 +50,10 @@ export function cursorOf<T>(row: T, order: ListOrder<T>): string {
 
 function isValid(value: unknown, type: KeyType): value is string {
   if (typeof value !== "string" || !valid[type].test(value)) return false;
-  return type === "date" || type === "timestamptz" ? !Number.isNaN(Date.parse(value)) : true;
+  if (type !== "date" && type !== "timestamptz") return true;
+  const instant = new Date(type === "date" ? `${value}T00:00:00.000Z` : value);
+  // JavaScript takes 30 February for 2 March, and has a year 0; PostgreSQL refuses both.
+  return !Number.isNaN(instant.getTime()) && instant.toISOString().startsWith(value) && !value.startsWith("0000");
 }
 
 /** The key values in a cursor. Throws BAD_USER_INPUT for a cursor that is malformed or of a list in another order. */

@@ -199,7 +199,7 @@ export class BatchBook {
   }
 
   /** Notes that it is not known whether the batch was written; clients see UNCERTAIN until it is. */
-  async doubt(batch: OpenBatch, calls: number, failure: Pick<XeroFailure, "kind" | "retryAfterMs">): Promise<void> {
+  async doubt(batch: OpenBatch, calls: number, failure: XeroFailure): Promise<void> {
     await this.step(batch, calls, (tx, _row, attempts) => this.doubtIn(tx, batch, attempts, failure));
   }
 
@@ -230,7 +230,7 @@ export class BatchBook {
       }
       if (given.outcome === "ADOPTED" || silent.length === 0) await release(tx, batch.id);
       // The same key would bring the same silence, so the next step is a look-up.
-      else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED", retryAfterMs: undefined });
+      else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED" });
       await requeueEvents(tx, batch.connection.id, given.taken);
     });
   }
@@ -314,14 +314,15 @@ export class BatchBook {
     tx: WorkspaceTransaction,
     batch: OpenBatch,
     attempts: SyncAttempt[],
-    { kind, retryAfterMs }: Pick<XeroFailure, "kind" | "retryAfterMs">,
+    { kind, status, retryAfterMs }: Pick<XeroFailure, "kind" | "status" | "retryAfterMs">,
   ): Promise<void> {
     const notBefore = new Date(Date.now() + (retryAfterMs ?? backOffMs(batch.doubts + 1)));
-    const serverErrors = kind === "SERVER_ERROR" || kind === "OFFLINE" ? 1 : 0;
+    // A gateway that lost patience (502, 504) says nothing of what goes on behind it: that is no answer.
+    const answered = (kind === "SERVER_ERROR" || kind === "OFFLINE") && status !== 502 && status !== 504;
     await tx.manager.query(
       `UPDATE sync_batch SET doubts = doubts + 1, server_errors = server_errors + $3, key_reused = key_reused OR $4, not_before = $5, lease_until = now()
        WHERE workspace_id = $1 AND id = $2`,
-      [tx.workspaceId, batch.id, serverErrors, kind === "KEY_REUSED", notBefore],
+      [tx.workspaceId, batch.id, answered ? 1 : 0, kind === "KEY_REUSED", notBefore],
     );
     await applyChanges(
       tx,

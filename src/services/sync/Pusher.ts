@@ -2,11 +2,13 @@
  * Sends what is due to one organisation, so that every invoice is in Xero exactly once whatever dies when.
  *
  * A batch is claimed under a lease, its contacts are settled, its exact bytes and idempotency key are written down, and only then is it
- * sent, with no transaction open. Whoever finds a lease run out goes on from the batch's row: nothing sent yet, it is dissolved; sent
- * without a definite answer, the same bytes go out again under the same key while Xero still knows the key, for a look-up could overtake
- * a write that is under way; after that, or where Xero keeps repeating a cached 5xx, Xero is asked what it has, and only what is provably
- * absent goes out under a new key. Xero keeps a key six minutes from its first use
- * (https://developer.xero.com/documentation/guides/idempotent-requests/idempotency); we count five, less the time a call may take.
+ * sent, with no transaction open. Whoever finds a lease run out goes on from the batch's row. Nothing sent yet: it is dissolved. Sent, and
+ * no answer came: the same bytes go out again under the same key while Xero knows it, for a look-up could overtake a write that is under
+ * way, and a repeat waits for the first. Answered by a 5xx, or the key too old: Xero is asked what it has, and only what is provably absent
+ * goes out under a new key. A 5xx is never repeated under its key: Xero says that it remembers errors, and if it did not, a write that it
+ * had made before failing would be made twice.
+ * Xero keeps a key six minutes from its first use (https://developer.xero.com/documentation/guides/idempotent-requests/idempotency); we
+ * count five, less the time a call may take.
  */
 import { type Database } from "../../database.js";
 import { type SyncError } from "../../entities/SyncError.js";
@@ -27,9 +29,6 @@ export interface PusherOptions {
 }
 
 const keyLifeMs = 300_000;
-
-/** How often Xero may answer 5xx under one key before it is asked what it has: the second may be the first one's cached answer. */
-const repeatedServerErrors = 2;
 
 export class Pusher {
   private readonly book: BatchBook;
@@ -85,7 +84,7 @@ export class Pusher {
 
   /** Goes on with a batch whose holder fell silent, or whose time to be tried again has come. */
   private async goOn(batch: OpenBatch): Promise<void> {
-    const mustLookUp = batch.serverErrors >= repeatedServerErrors || batch.keyReused || this.keyTimeLeftMs(batch) <= 0;
+    const mustLookUp = batch.serverErrors > 0 || batch.keyReused || this.keyTimeLeftMs(batch) <= 0;
     await (mustLookUp ? this.lookUp(batch) : this.send(batch));
   }
 

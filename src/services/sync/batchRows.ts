@@ -45,7 +45,9 @@ export async function takeLease(
   leaseMs: number,
 ): Promise<BatchRow | null> {
   const rows: unknown = await tx.manager.query(
-    `UPDATE sync_batch b SET lease_id = $3, lease_until = now() + $4 * interval '1 ms'
+    `UPDATE sync_batch b SET lease_id = $3, lease_until = now() + $4 * interval '1 ms',
+       -- Whoever held it may have sent it, so what is said of a repeat says nothing of that.
+       doubts = CASE WHEN b.state = 'SENT' THEN greatest(b.doubts, 1) ELSE b.doubts END
      FROM (SELECT id FROM sync_batch
            WHERE workspace_id = $1 AND connection_id = $2 AND state <> 'DONE' AND lease_until <= now() AND (not_before IS NULL OR not_before <= now())
            ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED) due
