@@ -7,11 +7,10 @@ import { AppError, type FieldProblem } from "./errors.js";
 import { correlationId, type Logger } from "./logger.js";
 
 /** Codes of Apollo's and graphql-js's own errors about a request; their messages speak of the client's document only. */
+const aboutTheDocument = new Set(["GRAPHQL_PARSE_FAILED", "GRAPHQL_VALIDATION_FAILED"]);
 const aboutTheRequest = new Set([
   "BAD_REQUEST",
   "BAD_USER_INPUT",
-  "GRAPHQL_PARSE_FAILED",
-  "GRAPHQL_VALIDATION_FAILED",
   "OPERATION_RESOLUTION_FAILURE",
   "PERSISTED_QUERY_NOT_FOUND",
   "PERSISTED_QUERY_NOT_SUPPORTED",
@@ -47,8 +46,12 @@ export function maskError(error: unknown, logger: Logger, fallbackCode?: string)
   }
   const code = (error.extensions["code"] as string | undefined) ?? fallbackCode;
   const own = original === error || original instanceof GraphQLError;
-  if (own && code !== undefined && aboutTheRequest.has(code))
+  if (own && code !== undefined && aboutTheDocument.has(code))
     return { message: error.message, ...place, extensions: { code } };
+  if (own && code !== undefined && aboutTheRequest.has(code)) {
+    const fields = [{ field: "query", reason: error.message }];
+    return { message: error.message, ...place, extensions: { code: "BAD_USER_INPUT", fields } };
+  }
   return { ...hide(error.originalError ?? error, logger), ...place };
 }
 
@@ -79,19 +82,15 @@ function reasonOf(error: GraphQLError): string | undefined {
   return typeof reason === "string" ? reason : undefined;
 }
 
-/** Where in the document a value stands: `input.lineItems[0].quantity`. */
-function pathOf(value: ASTNode): string | null {
+/** Where in the document a value stands: `input.lineItems[0].quantity`; null where it is not in its document. */
+export function pathOf(value: ASTNode): string | null {
   const { loc } = value;
   if (!loc) return null;
   let found: string | null = null;
   visit(parse(loc.source), {
-    enter(node, _key, parent, _path, ancestors) {
+    enter(node, _key, _parent, _path, ancestors) {
       if (node.kind !== value.kind || node.loc?.start !== loc.start || node.loc.end !== loc.end) return;
-      const lineage = [
-        ...ancestors.flat(),
-        ...(parent === undefined || Array.isArray(parent) ? [] : [parent]),
-        node,
-      ] as ASTNode[];
+      const lineage = [...ancestors.filter((step): step is ASTNode => !Array.isArray(step)), node];
       found = lineage
         .map((step, index) => {
           if (step.kind === Kind.ARGUMENT) return step.name.value;

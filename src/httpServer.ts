@@ -10,12 +10,12 @@ import { fastifyApolloHandler } from "@as-integrations/fastify";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
 import { type FastifyError, fastify, type FastifyInstance } from "fastify";
-import { GraphQLError, type GraphQLSchema } from "graphql";
+import { GraphQLError, type GraphQLSchema, OperationTypeNode } from "graphql";
 import { maskError } from "./errorMask.js";
-import { type ErrorCode } from "./errors.js";
+import { badInput, type ErrorCode } from "./errors.js";
 import { type Logger, withCorrelation } from "./logger.js";
 import { type Context } from "./resolvers/context.js";
-import { checkCost, maxTokens } from "./schema.js";
+import { checkOperation, maxTokens } from "./operationLimits.js";
 import { type Connections } from "./services/Connections.js";
 
 const bodyLimit = 1024 * 1024;
@@ -23,6 +23,7 @@ const bodyLimit = 1024 * 1024;
 /** A server without routes of its own, in which every request has a correlation id and every refusal the contract's shape. */
 export async function createHttpServer(logger: Logger, allowedOrigins: () => string[]): Promise<FastifyInstance> {
   const http = fastify({ bodyLimit, genReqId: () => randomUUID(), logger: false, forceCloseConnections: "idle" });
+  http.removeContentTypeParser("text/plain");
   http.addHook("preHandler", (request, _reply, done) => withCorrelation(request.id, done));
   http.setNotFoundHandler((_request, reply) =>
     reply.code(404).send(refusal("NOT_FOUND", "There is nothing at this address.")),
@@ -68,6 +69,7 @@ export async function serveGraphql(
     // A page of another site can't make a browser send our bearer token, which is what this guards against where cookies are used.
     csrfPrevention: false,
     includeStacktraceInErrorResponses: false,
+    persistedQueries: false,
     stopOnTerminationSignals: false,
     parseOptions: { maxTokens },
     formatError: (formatted, error) => {
@@ -81,12 +83,24 @@ export async function serveGraphql(
       {
         requestDidStart: () =>
           Promise.resolve({
-            didResolveOperation({ document, request }) {
-              checkCost(schema, {
-                document,
-                variables: request.variables ?? null,
-                operationName: request.operationName ?? null,
-              });
+            didResolveOperation({ document, request, operation }) {
+              try {
+                if (operation?.operation === OperationTypeNode.SUBSCRIPTION) {
+                  throw badInput({
+                    field: "query",
+                    reason: `is a subscription: those go over the WebSocket at ${options.path}`,
+                  });
+                }
+                checkOperation(schema, {
+                  document,
+                  variables: request.variables ?? null,
+                  operationName: request.operationName ?? null,
+                });
+              } catch (error) {
+                // Nothing ran, so by GraphQL over HTTP this is no 200; thrown here, Apollo would make it a 500.
+                if (error instanceof GraphQLError) error.extensions["http"] = { status: 400 };
+                throw error;
+              }
               return Promise.resolve();
             },
           }),

@@ -1,11 +1,6 @@
-/**
- * The GraphQL schema, built from the classes, and the limits that hold on both ways in: HTTP, where Apollo applies them, and the WebSocket,
- * where nothing does unless we do (`subscriptions/socketServer`).
- */
+/** The GraphQL schema, built from the classes: one for HTTP and WebSocket. */
 import "reflect-metadata";
-import { createRequire } from "node:module";
-import { type DocumentNode, type GraphQLSchema } from "graphql";
-import type * as complexity from "graphql-query-complexity";
+import { type GraphQLSchema } from "graphql";
 import { type AuthChecker, buildSchema } from "type-graphql";
 import { Role } from "./entities/enums.js";
 import { AppError } from "./errors.js";
@@ -18,20 +13,6 @@ import { SupportItemResolver } from "./resolvers/SupportItemResolver.js";
 import { SyncAttemptResolver, SyncRunResolver } from "./resolvers/SyncResolver.js";
 import { TaxRateResolver } from "./resolvers/TaxRateResolver.js";
 import { PaymentSubscription, SyncStatusSubscription } from "./subscriptions/SubscriptionResolver.js";
-
-// Its ES module names graphql's by its file, which Node takes for another copy of graphql than everybody else's.
-const { getComplexity, simpleEstimator } = createRequire(import.meta.url)(
-  "graphql-query-complexity",
-) as typeof complexity;
-
-/** A document longer than this is not parsed to its end. */
-export const maxTokens = 4_000;
-
-/** A page of 100 invoices with all that belongs to them comes to about 30,000. */
-const maxCost = 50_000;
-
-/** What a list without a page size is taken to hold. */
-const assumedLength = 10;
 
 const roles = [Role.VIEWER, Role.BOOKKEEPER, Role.ADMIN];
 
@@ -65,37 +46,4 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
     // Asked for by TypeGraphQL wherever there are subscriptions, though each of ours brings its own source.
     pubSub: { publish: unused, subscribe: unused },
   });
-}
-
-/** A list costs its page size times what one of its rows costs. */
-const pageEstimator: complexity.ComplexityEstimator = ({ args, childComplexity, field }) => {
-  const { first } = args as { first?: unknown };
-  if (typeof first === "number") return 1 + Math.max(1, Math.min(first, 100)) * childComplexity;
-  const type = String(field.type);
-  // The rows of a connection are counted by its page size already.
-  return type.startsWith("[") && !["nodes", "edges"].includes(field.name)
-    ? 1 + assumedLength * childComplexity
-    : undefined;
-};
-
-/** Refuses an operation that would cost too much, before any of it runs. Throws BAD_USER_INPUT. */
-export function checkCost(
-  schema: GraphQLSchema,
-  operation: { document: DocumentNode; variables?: Record<string, unknown> | null; operationName?: string | null },
-): void {
-  const cost = getComplexity({
-    schema,
-    query: operation.document,
-    variables: operation.variables ?? {},
-    ...(operation.operationName && { operationName: operation.operationName }),
-    estimators: [pageEstimator, simpleEstimator({ defaultComplexity: 1 })],
-  });
-  if (cost <= maxCost) return;
-  throw new AppError(
-    "BAD_USER_INPUT",
-    `The operation costs ${cost}, and may cost ${maxCost}: ask for smaller pages or fewer fields.`,
-    {
-      fields: [{ field: "query", reason: "asks for too much at once" }],
-    },
-  );
 }

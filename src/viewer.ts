@@ -26,7 +26,11 @@ export class Viewer {
 /** Reads an authorization value such as `Bearer …`. Throws UNAUTHENTICATED, or FORBIDDEN for a good token without a known role. */
 export type ReadViewer = (authorization: string | undefined) => Promise<Viewer>;
 
-const roles: Record<string, Role | undefined> = { viewer: "VIEWER", bookkeeper: "BOOKKEEPER", admin: "ADMIN" };
+const roles = new Map<unknown, Role>([
+  ["viewer", "VIEWER"],
+  ["bookkeeper", "BOOKKEEPER"],
+  ["admin", "ADMIN"],
+]);
 
 function verifier(auth: Config["auth"]): (token: string) => Promise<JWTVerifyResult> {
   const options: JWTVerifyOptions = { clockTolerance: 5 };
@@ -54,8 +58,8 @@ export function createViewerReader(auth: Config["auth"]): ReadViewer {
       throw error;
     });
     const workspaceId = payload[auth.workspaceClaim];
-    const role = roles[String(payload[auth.roleClaim])];
-    if (typeof workspaceId !== "string" || !/^[^\0]{1,255}$/u.test(workspaceId)) {
+    const role = roles.get(payload[auth.roleClaim]);
+    if (typeof workspaceId !== "string" || !/^[^\0\p{Surrogate}]{1,255}$/u.test(workspaceId)) {
       throw unauthenticated(
         `The bearer token's claim ${auth.workspaceClaim} must name a workspace in 1 to 255 characters.`,
       );

@@ -37,7 +37,9 @@ export function enqueue<T extends keyof Tasks>(
       tx.workspaceId === null
         ? "graphile_worker.add_job($1, $2, run_at => $4, job_key => $3, priority => $5)"
         : "ledgerline_enqueue($1, $2, $3, $4, $5)";
-    await tx.manager.query(`SELECT ${add}`, [task, JSON.stringify(payload), key, runAt ?? null, priority]);
+    // Keys are the workspace's own: the function puts it in front by itself, so that none can replace another's job.
+    const fullKey = tx.workspaceId === null ? `${payload.workspaceId}:${key}` : key;
+    await tx.manager.query(`SELECT ${add}`, [task, JSON.stringify(payload), fullKey, runAt ?? null, priority]);
   });
   tx.signal("jobs");
 }

@@ -2,8 +2,8 @@
  * The first schema: every table, the indexes that carry a rule (one live attempt per invoice, one record per Xero id), row-level
  * security on everything that belongs to a workspace, and the one function through which the unprivileged role may queue a job.
  *
- * Row-level security is enabled and not forced: the owner of the tables is the system path. Without `app.workspace_id` the policies
- * compare with null, so nothing is seen.
+ * Row-level security is enabled and not forced: the owner of the tables is the system path. Without `app.workspace_id`, which is unset in
+ * a new session and empty once a transaction that set it is over, the policies compare with null, so nothing is seen.
  */
 import { type MigrationInterface, type QueryRunner } from "typeorm";
 
@@ -394,7 +394,7 @@ BEGIN
   IF payload->>'workspaceId' IS DISTINCT FROM current_setting('app.workspace_id', true) THEN
     RAISE EXCEPTION 'a job may be queued for the transaction''s own workspace only';
   END IF;
-  PERFORM graphile_worker.add_job(task, payload, job_key => job_key, run_at => run_at, priority => priority);
+  PERFORM graphile_worker.add_job(task, payload, job_key => (payload->>'workspaceId') || ':' || job_key, run_at => run_at, priority => priority);
 END $$;
 REVOKE ALL ON FUNCTION ledgerline_enqueue(text, json, text, timestamptz, integer) FROM PUBLIC;
 `;
@@ -409,7 +409,7 @@ export class InitialSchema1763769600000 implements MigrationInterface {
     for (const table of workspaceTables) {
       await runner.query(`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY`);
       await runner.query(
-        `CREATE POLICY own_workspace ON ${table} USING (workspace_id = current_setting('app.workspace_id', true))`,
+        `CREATE POLICY own_workspace ON ${table} USING (workspace_id = nullif(current_setting('app.workspace_id', true), ''))`,
       );
     }
     await runner.query(enqueueFunction);

@@ -154,7 +154,7 @@ export class IntegrationResolver {
 @Resolver(() => Connection)
 export class XeroOrganisationResolver {
   @FieldResolver(() => Boolean, { description: "Whether this is the organisation that syncs use." })
-  async active(@Root() { id }: Connection, @Ctx() { services, viewer }: Context): Promise<boolean> {
-    return (await services.integrations.load(viewer)).activeConnectionId === id;
+  active(@Root() { id }: Connection, @Ctx() { loaders }: Context): Promise<boolean> {
+    return loaders.isActive.load(id);
   }
 }

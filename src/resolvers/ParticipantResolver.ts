@@ -4,7 +4,7 @@ import { XeroContactStatus } from "../entities/enums.js";
 import { type Invoice } from "../entities/Invoice.js";
 import { Participant } from "../entities/Participant.js";
 import { notFound } from "../errors.js";
-import { isId } from "../services/loading.js";
+import { checkId } from "../services/loading.js";
 import { checkFirst, type Page } from "../services/paging.js";
 import { SaveParticipantInput } from "../services/Participants.js";
 import { type Context } from "./context.js";
@@ -14,7 +14,7 @@ import { InvoiceConnection, PageArguments, ParticipantConnection } from "./relay
 export class ParticipantResolver {
   @Query(() => Participant, { nullable: true })
   async participant(@Arg("id", () => ID) id: string, @Ctx() { loaders }: Context): Promise<Participant> {
-    const found = isId(id) ? await loaders.participant.load(id.toLowerCase()) : null;
+    const found = await loaders.participant.load(checkId(id, "id"));
     if (!found) throw notFound("participant");
     return found;
   }

@@ -19,6 +19,7 @@ import { SyncAttempt } from "../entities/SyncAttempt.js";
 import { SyncRun } from "../entities/SyncRun.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { findActiveConnection } from "../services/accounts.js";
+import { loadIntegration } from "../services/Integrations.js";
 import { groupBy } from "../services/loading.js";
 import { type Page, type PageRequest } from "../services/paging.js";
 import { countOutcomes } from "../services/sync/attempts.js";
@@ -34,6 +35,7 @@ export interface Loaders {
   contactLink: DataLoader<string, ContactLink | null>;
   invoice: DataLoader<string, Invoice | null>;
   invoicesOf: (page: PageRequest) => DataLoader<string, Page<Invoice>>;
+  isActive: DataLoader<string, boolean>;
   linesOf: DataLoader<string, LineItem[]>;
   outcomesOf: DataLoader<string, Map<SyncOutcome, number>>;
   participant: DataLoader<string, Participant | null>;
@@ -116,6 +118,10 @@ export function createLoaders(
     }),
     invoice: byId(Invoice),
     invoicesOf: perArguments((page: PageRequest) => batch((tx, ids) => readInvoicesOf(database, tx, ids, page))),
+    isActive: batch(async (tx, ids) => {
+      const { activeConnectionId } = await loadIntegration(tx);
+      return ids.map((id) => id === activeConnectionId);
+    }),
     linesOf: ofInvoice((tx, ids) =>
       tx.manager.find(LineItem, {
         where: { workspaceId, invoiceId: In(ids) },

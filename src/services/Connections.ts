@@ -99,7 +99,7 @@ export class Connections {
   /** Makes the organisation the one that syncs use. Throws NOT_FOUND, or XERO_NOT_CONNECTED for one that is not connected. */
   async select(viewer: Viewer, id: string): Promise<Connection> {
     const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      const chosen = await load(tx, Connection, id, "Xero organisation");
+      const chosen = await load(tx, Connection, id, { thing: "Xero organisation", field: "id" });
       if (chosen.connectionStatus !== "CONNECTED") {
         throw new AppError("XERO_NOT_CONNECTED", `${chosen.name} is not connected. Connect to Xero again.`);
       }

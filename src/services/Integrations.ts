@@ -117,7 +117,8 @@ export class Integrations {
     const changes = checkedChanges(input);
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const key = { workspaceId: tx.workspaceId };
-      if (input.defaultTaxRateId != null) await load(tx, TaxRate, input.defaultTaxRateId, "tax rate");
+      if (input.defaultTaxRateId != null)
+        await load(tx, TaxRate, input.defaultTaxRateId, { thing: "tax rate", field: "input.defaultTaxRateId" });
       await this.chooseAccounts(tx, input);
       if (Object.keys(changes).length > 0) await tx.manager.update(Integration, key, changes);
       // What waited while the switch was off goes on at once.
@@ -182,8 +183,8 @@ export class Integrations {
   private async chooseAccounts(tx: WorkspaceTransaction, input: UpdateIntegrationInput): Promise<void> {
     const { salesAccountId, paymentAccountId } = input;
     if (salesAccountId === undefined && paymentAccountId === undefined) return;
-    if (salesAccountId) await loadRevenueAccount(tx, salesAccountId);
-    if (paymentAccountId) await loadAccount(tx, paymentAccountId, "PAYMENT_ACCOUNTS");
+    if (salesAccountId != null) await loadRevenueAccount(tx, salesAccountId, "input.salesAccountId");
+    if (paymentAccountId != null) await loadAccount(tx, paymentAccountId, "PAYMENT_ACCOUNTS", "input.paymentAccountId");
     const connection = await findActiveConnection(tx);
     if (!connection) return; // Only null can come here: there is nothing to clear.
     await tx.manager.update(

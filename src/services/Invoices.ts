@@ -18,7 +18,7 @@ import { DateScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
 import { findActiveConnection } from "./accounts.js";
 import { buildLines, checkInvoiceInput, type SaveInvoiceInput } from "./invoiceInput.js";
-import { isId, load } from "./loading.js";
+import { checkId, load } from "./loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
 
 @InputType()
@@ -87,16 +87,16 @@ export class Invoices {
   /** Approves a draft, which makes it one that may be synced; an approved one stays as it is. Throws NOT_FOUND or INVOICE_LOCKED. */
   async approve(viewer: Viewer, id: string): Promise<Invoice> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      const invoice = await load(tx, Invoice, id, "invoice", { lock: true });
+      const invoice = await load(tx, Invoice, id, { thing: "invoice", field: "id", lock: true });
       if (invoice.status === "VOIDED") throw new AppError("INVOICE_LOCKED", `Invoice ${invoice.number} is voided.`);
       if (invoice.status !== "DRAFT") return invoice;
       return tx.manager.save(Invoice, { ...invoice, status: "APPROVED", updatedAt: new Date() });
     });
   }
 
-  /** The invoice, or null where the workspace has none with this id. */
-  async load(viewer: Viewer, id: string): Promise<Invoice> {
-    return this.database.inWorkspace(viewer.workspaceId, (tx) => load(tx, Invoice, id, "invoice"));
+  /** The invoice whose id came as `field`. Throws NOT_FOUND. */
+  async load(viewer: Viewer, id: string, field = "id"): Promise<Invoice> {
+    return this.database.inWorkspace(viewer.workspaceId, (tx) => load(tx, Invoice, id, { thing: "invoice", field }));
   }
 
   /** One page of invoices. Throws BAD_USER_INPUT for a cursor of another order. */
@@ -120,8 +120,12 @@ export class Invoices {
   }
 
   private async saveIn(tx: WorkspaceTransaction, input: SaveInvoiceInput): Promise<Invoice> {
-    const existing = input.id ? await load(tx, Invoice, input.id, "invoice", { lock: true }) : null;
-    const participant = await load(tx, Participant, input.participantId, "participant");
+    const existing =
+      input.id != null ? await load(tx, Invoice, input.id, { thing: "invoice", field: "input.id", lock: true }) : null;
+    const participant = await load(tx, Participant, input.participantId, {
+      thing: "participant",
+      field: "input.participantId",
+    });
     if (existing) checkEditable(existing, participant.id);
     const integration = await tx.manager.findOneOrFail(Integration, {
       where: { workspaceId: tx.workspaceId },
@@ -145,7 +149,7 @@ export class Invoices {
       ...(input.currency != null && { currency: input.currency }),
       workspaceId: tx.workspaceId,
       id,
-      number: input.number?.trim() ?? existing?.number ?? (await nextNumber(tx)),
+      number: input.number?.replace(/\s+/gu, " ").trim() ?? existing?.number ?? (await nextNumber(tx)),
       participantId: participant.id,
       date: input.date,
       dueDate: input.dueDate,
@@ -201,10 +205,9 @@ function narrow(query: SelectQueryBuilder<Invoice>, filter: InvoiceFilter): void
   if (filter.syncStatus) query.andWhere("i.sync_status = ANY(:syncStatus)", { syncStatus: filter.syncStatus });
   if (filter.syncErrorCode) query.andWhere("i.sync_error->>'code' = ANY(:codes)", { codes: filter.syncErrorCode });
   if (filter.participantId != null) {
-    // An id that can't be one finds nothing, like one that isn't there.
-    if (isId(filter.participantId))
-      query.andWhere("i.participant_id = :participantId", { participantId: filter.participantId });
-    else query.andWhere("false");
+    query.andWhere("i.participant_id = :participantId", {
+      participantId: checkId(filter.participantId, "filter.participantId"),
+    });
   }
   if (filter.number != null) query.andWhere("lower(i.number) = lower(:number)", { number: filter.number });
   if (filter.dateFrom != null) query.andWhere("i.date >= :dateFrom", { dateFrom: filter.dateFrom });

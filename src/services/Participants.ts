@@ -95,7 +95,10 @@ export class Participants {
   }
 
   private async saveIn(tx: WorkspaceTransaction, input: SaveParticipantInput): Promise<Participant> {
-    const existing = input.id ? await load(tx, Participant, input.id, "participant", { lock: true }) : null;
+    const existing =
+      input.id != null
+        ? await load(tx, Participant, input.id, { thing: "participant", field: "input.id", lock: true })
+        : null;
     const problems = new Problems();
     const name = problems.required("input.name", input.name, 255);
     if (/[<>]/.test(name)) problems.add("input.name", "must not contain < or >, which Xero refuses");
@@ -113,17 +116,21 @@ export class Participants {
       problems.add("input.planManagerId", "must be somebody else");
     const id = existing?.id ?? uuidv7();
     const given = problems.text("input.contactNumber", input.contactNumber, 50);
+    const names = {
+      firstName: optional("firstName", 255),
+      lastName: optional("lastName", 255),
+      phone: optional("phone", 50),
+    };
     problems.throwIfAny();
-    if (planManagerId !== null) await load(tx, Participant, planManagerId, "plan manager");
+    if (planManagerId !== null)
+      await load(tx, Participant, planManagerId, { thing: "plan manager", field: "input.planManagerId" });
     const participant = tx.manager.create(Participant, {
       workspaceId: tx.workspaceId,
       id,
       contactNumber: given ?? existing?.contactNumber ?? `P-${id.slice(-12).toUpperCase()}`,
       name,
-      firstName: optional("firstName", 255),
-      lastName: optional("lastName", 255),
+      ...names,
       email,
-      phone: optional("phone", 50),
       ndisNumber,
       planManagement: planManagement ?? "NOT_NDIS",
       planManagerId,

@@ -35,7 +35,7 @@ export class Payments {
       return all;
     };
     const rows = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      if (invoiceId != null) await load(tx, Invoice, invoiceId, "invoice");
+      if (invoiceId != null) await load(tx, Invoice, invoiceId, { thing: "invoice", field: "invoiceId" });
       const pageQuery = query(tx);
       seek(pageQuery, newestFirst, page);
       return pageQuery.getMany();

@@ -64,8 +64,9 @@ export class SupportItems {
       }
       const description = problems.paragraph("input.xeroLineDescription", input.xeroLineDescription, 4000);
       problems.throwIfAny();
-      if (input.taxRateId != null) await load(tx, TaxRate, input.taxRateId, "tax rate");
-      if (input.salesAccountId != null) await loadRevenueAccount(tx, input.salesAccountId);
+      if (input.taxRateId != null)
+        await load(tx, TaxRate, input.taxRateId, { thing: "tax rate", field: "input.taxRateId" });
+      if (input.salesAccountId != null) await loadRevenueAccount(tx, input.salesAccountId, "input.salesAccountId");
       const changes = {
         name,
         unit,

@@ -101,14 +101,17 @@ export class TaxRates {
     }
     problems.throwIfAny();
     const components = input.components.map((component) => ({
-      name: component.name.trim(),
+      name: component.name.replace(/\s+/gu, " ").trim(),
       rate: decimalText(component.rate),
       compound: component.compound ?? false,
     }));
     const effectiveRate = decimalText(effectiveRateOf(components).round(4, Big.roundHalfUp));
     try {
       return await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-        const id = input.id ? (await load(tx, TaxRate, input.id, "tax rate", { lock: true })).id : uuidv7();
+        const id =
+          input.id == null
+            ? uuidv7()
+            : (await load(tx, TaxRate, input.id, { thing: "tax rate", field: "input.id", lock: true })).id;
         const rate = tx.manager.create(TaxRate, { workspaceId: tx.workspaceId, id, name, effectiveRate, components });
         await tx.manager.upsert(TaxRate, rate, ["workspaceId", "id"]);
         await unmapMismatches(tx, rate);
@@ -123,7 +126,7 @@ export class TaxRates {
   /** Maps the rate to one of the active organisation's, or unmaps it. Throws TAX_RATE_MISMATCH unless they come to the same. */
   async map(viewer: Viewer, taxRateId: string, taxType: string | null): Promise<TaxRate> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      const rate = await load(tx, TaxRate, taxRateId, "tax rate", { lock: true });
+      const rate = await load(tx, TaxRate, taxRateId, { thing: "tax rate", field: "taxRateId", lock: true });
       const connection = await findActiveConnection(tx);
       if (!connection) throw new AppError("XERO_NOT_CONNECTED", "Connect to Xero and choose an organisation first.");
       const key = { workspaceId: tx.workspaceId, connectionId: connection.id, taxRateId: rate.id };

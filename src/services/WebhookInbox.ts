@@ -10,18 +10,23 @@ import { enqueue } from "../jobs/queue.js";
 import { type Viewer } from "../viewer.js";
 import { isId } from "./loading.js";
 
+/** Whatever can't be kept as text: NUL, and half a character. */
+const kept = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .regex(/^[^\0\p{Surrogate}]*$/u);
+
 /** Lenient: categories and types are Xero's to add to, and an event must never be lost because of what it carries besides. */
-const deliverySchema = z.object({
-  events: z.array(
-    z.object({
-      resourceId: z.string().max(200),
-      tenantId: z.string().max(200),
-      eventCategory: z.string().max(100),
-      eventType: z.string().max(100),
-      eventDateUtc: z.string().max(50),
-    }),
-  ),
+const eventSchema = z.object({
+  resourceId: kept(200),
+  tenantId: kept(200),
+  eventCategory: kept(100),
+  eventType: kept(100),
+  eventDateUtc: kept(50),
 });
+
+const deliverySchema = z.object({ events: z.array(z.unknown()) });
 
 const insertEvents = `
   INSERT INTO webhook_event (workspace_id, id, connection_id, tenant_id, category, event_type, resource_id, event_date, received_at, status, detail)
@@ -31,21 +36,28 @@ const insertEvents = `
   FROM jsonb_to_recordset($1::jsonb) AS e (
     id uuid, "tenantId" text, "tenantUuid" uuid, category text, "eventType" text, "resourceId" text, "eventDate" timestamptz
   ) LEFT JOIN connection c ON c.tenant_id = e."tenantUuid"
-  ON CONFLICT DO NOTHING RETURNING workspace_id AS "workspaceId", connection_id AS "connectionId"`;
+  ON CONFLICT (workspace_id, tenant_id, category, resource_id, event_type, event_date) DO UPDATE
+    -- Two changes within a millisecond have one key, so a repeat is looked at once more; where nothing changed that costs one read.
+    SET status = excluded.status, detail = excluded.detail
+  RETURNING workspace_id AS "workspaceId", connection_id AS "connectionId"`;
 
 export class WebhookInbox {
   constructor(private readonly database: Database) {}
 
-  /** Keeps the delivery's events; false where the body is none. An empty delivery is Xero's intent to receive, and is noted as such. */
-  async keep(body: Buffer): Promise<boolean> {
-    const delivery = parse(body);
-    if (!delivery) return false;
+  /**
+   * Keeps the delivery's events, and answers how many could not be read: one that can't must not keep the others from being kept, nor be
+   * sent again for ever. An empty delivery is Xero's intent to receive, and is noted as such.
+   */
+  async keep(body: Buffer): Promise<number> {
+    const given = parse(body);
+    if (!given) return 1;
+    const events = given.flatMap((event) => eventSchema.safeParse(event).data ?? []);
     await this.database.asSystem(async (tx) => {
-      if (delivery.events.length === 0) {
+      if (given.length === 0) {
         await tx.manager.upsert(WebhookState, { id: "xero", lastValidatedAt: new Date() }, ["id"]);
         return;
       }
-      const rows = delivery.events.map((event) => ({
+      const rows = events.map((event) => ({
         id: uuidv7(),
         tenantId: event.tenantId,
         tenantUuid: isId(event.tenantId) ? event.tenantId : null,
@@ -62,7 +74,7 @@ export class WebhookInbox {
         if (connectionId !== null) enqueue(tx, "pull", { workspaceId, connectionId });
       }
     });
-    return true;
+    return given.length - events.length;
   }
 
   /** When Xero last proved that it reaches us, and when it last told this workspace something. */
@@ -78,9 +90,9 @@ export class WebhookInbox {
   }
 }
 
-function parse(body: Buffer): z.infer<typeof deliverySchema> | null {
+function parse(body: Buffer): unknown[] | null {
   try {
-    return deliverySchema.parse(JSON.parse(body.toString("utf8")));
+    return deliverySchema.parse(JSON.parse(body.toString("utf8"))).events;
   } catch {
     return null;
   }
@@ -89,5 +101,6 @@ function parse(body: Buffer): z.infer<typeof deliverySchema> | null {
 /** Xero leaves out the Z, and JavaScript would take the text for local time. */
 function instantOf(text: string): string {
   const instant = new Date(/(?:Z|[+-]\d{2}:\d{2})$/.test(text) ? text : `${text}Z`);
-  return Number.isNaN(instant.getTime()) ? new Date().toISOString() : instant.toISOString();
+  const year = instant.getUTCFullYear();
+  return year > 1900 && year < 10_000 ? instant.toISOString() : new Date().toISOString();
 }

@@ -8,7 +8,7 @@ import { Connection } from "../entities/Connection.js";
 import { type XeroAccountUse } from "../entities/enums.js";
 import { Integration } from "../entities/Integration.js";
 import { AppError, notFound } from "../errors.js";
-import { isId } from "./loading.js";
+import { checkId } from "./loading.js";
 
 /** Why the account may not be used so; null: it may. */
 export function accountProblem(account: Account, use: XeroAccountUse): string | null {
@@ -33,16 +33,20 @@ export async function findActiveConnection(tx: WorkspaceTransaction): Promise<Co
 }
 
 /** The active organisation's account, checked for its use. Throws XERO_NOT_CONNECTED, NOT_FOUND or ACCOUNT_NOT_ALLOWED. */
-export async function loadAccount(tx: WorkspaceTransaction, accountId: string, use: XeroAccountUse): Promise<Account> {
+export async function loadAccount(
+  tx: WorkspaceTransaction,
+  accountId: string,
+  use: XeroAccountUse,
+  field: string,
+): Promise<Account> {
   const connection = await findActiveConnection(tx);
   if (!connection)
     throw new AppError(
       "XERO_NOT_CONNECTED",
       "Connect to Xero and choose an organisation first: accounts are chosen from its list.",
     );
-  const account = isId(accountId)
-    ? await tx.manager.findOneBy(Account, { workspaceId: tx.workspaceId, connectionId: connection.id, accountId })
-    : null;
+  const key = { workspaceId: tx.workspaceId, connectionId: connection.id, accountId: checkId(accountId, field) };
+  const account = await tx.manager.findOneBy(Account, key);
   if (!account) throw notFound("account in the active organisation");
   const problem = accountProblem(account, use);
   if (problem !== null) throw new AppError("ACCOUNT_NOT_ALLOWED", `Not allowed here: ${problem}.`);
@@ -50,6 +54,6 @@ export async function loadAccount(tx: WorkspaceTransaction, accountId: string, u
 }
 
 /** The active organisation's account if lines may use it. Throws as `loadAccount`. */
-export async function loadRevenueAccount(tx: WorkspaceTransaction, accountId: string): Promise<Account> {
-  return loadAccount(tx, accountId, "REVENUE_ACCOUNTS");
+export async function loadRevenueAccount(tx: WorkspaceTransaction, accountId: string, field: string): Promise<Account> {
+  return loadAccount(tx, accountId, "REVENUE_ACCOUNTS", field);
 }

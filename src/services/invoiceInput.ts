@@ -12,7 +12,7 @@ import { AppError } from "../errors.js";
 import { moneyText } from "../money.js";
 import { DateScalar, DecimalScalar } from "../scalars.js";
 import { loadRevenueAccount } from "./accounts.js";
-import { isId } from "./loading.js";
+import { checkId } from "./loading.js";
 import { Problems } from "./problems.js";
 import { type InvoiceTotals, totalsOf } from "./totals.js";
 
@@ -107,8 +107,9 @@ async function loadAll<T extends SupportItem | TaxRate>(
   nameOf: (id: string) => string,
 ): Promise<Map<string, T>> {
   const wanted = [...new Set(ids.filter((id) => id != null))];
+  for (const id of wanted) checkId(id, nameOf(id));
   const rows = await tx.manager.find<SupportItem | TaxRate>(entity, {
-    where: { workspaceId: tx.workspaceId, id: In(wanted.filter(isId)) },
+    where: { workspaceId: tx.workspaceId, id: In(wanted) },
   });
   const found = new Map(rows.map((row) => [row.id, row as T]));
   for (const id of wanted) {
@@ -129,7 +130,7 @@ export async function buildLines(
   types: LineAmountTypes,
   inputs: LineItemInput[],
 ): Promise<{ lines: LineItem[]; totals: InvoiceTotals }> {
-  const fieldOf = (name: "supportItemId" | "taxRateId") => (id: string) =>
+  const fieldOf = (name: "supportItemId" | "taxRateId" | "salesAccountId") => (id: string) =>
     `input.lineItems[${inputs.findIndex((line) => line[name] === id)}].${name}`;
   const items = await loadAll(
     tx,
@@ -146,8 +147,9 @@ export async function buildLines(
     inputs.map((line) => rateIdOf(line)),
     fieldOf("taxRateId"),
   );
-  for (const accountId of new Set(inputs.flatMap((line) => line.salesAccountId ?? [])))
-    await loadRevenueAccount(tx, accountId);
+  for (const accountId of new Set(inputs.flatMap((line) => line.salesAccountId ?? []))) {
+    await loadRevenueAccount(tx, accountId, fieldOf("salesAccountId")(accountId));
+  }
 
   const percents = inputs.map((line) => rates.get(rateIdOf(line) ?? "")?.effectiveRate ?? "0");
   const totals = totalsOf(

@@ -2,7 +2,7 @@
 import { type EntityTarget, type FindOptionsWhere } from "typeorm";
 import { type WorkspaceTransaction } from "../database.js";
 import { type WorkspaceRecord } from "../entities/columns.js";
-import { notFound } from "../errors.js";
+import { badInput, notFound } from "../errors.js";
 
 const uuid = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
@@ -11,15 +11,20 @@ export function isId(text: string): boolean {
   return uuid.test(text);
 }
 
-/** The record with this id. Throws NOT_FOUND when the workspace has none, whatever the id looks like. */
+/** The id that a client sent as `field`, as it is kept. Throws BAD_USER_INPUT for what can't be one. */
+export function checkId(id: string, field: string): string {
+  if (!isId(id)) throw badInput({ field, reason: "is no id" });
+  return id.toLowerCase();
+}
+
+/** The record whose id a client sent as `field`. Throws BAD_USER_INPUT for what can't be an id, NOT_FOUND when the workspace has none. */
 export async function load<T extends WorkspaceRecord>(
   tx: WorkspaceTransaction,
   entity: EntityTarget<T>,
   id: string,
-  thing: string,
-  options: { lock?: boolean } = {},
+  { thing, field, lock = false }: { thing: string; field: string; lock?: boolean },
 ): Promise<T> {
-  const found = isId(id) ? await find(tx, entity, id, options) : null;
+  const found = await find(tx, entity, checkId(id, field), { lock });
   if (!found) throw notFound(thing);
   return found;
 }

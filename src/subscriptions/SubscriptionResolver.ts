@@ -62,8 +62,8 @@ async function followSync(
 ): Promise<AsyncIterable<LogEvent>> {
   const { services, viewer } = context;
   // An id that isn't there is said at once: silence for ever would look like nothing happening.
-  const run = runId == null ? null : await services.syncRuns.load(viewer, runId);
-  const invoice = invoiceId == null ? null : await services.invoices.load(viewer, invoiceId);
+  const run = runId == null ? null : await services.syncRuns.load(viewer, runId, "runId");
+  const invoice = invoiceId == null ? null : await services.invoices.load(viewer, invoiceId, "invoiceId");
   return services.eventFeed.follow(
     viewer.workspaceId,
     after ?? null,
@@ -77,7 +77,7 @@ async function followPayments(
   { invoiceId, after }: PaymentArguments,
 ): Promise<AsyncIterable<LogEvent>> {
   const { services, viewer } = context;
-  const invoice = invoiceId == null ? null : await services.invoices.load(viewer, invoiceId);
+  const invoice = invoiceId == null ? null : await services.invoices.load(viewer, invoiceId, "invoiceId");
   return services.eventFeed.follow(
     viewer.workspaceId,
     after ?? null,

@@ -5,6 +5,7 @@
 import { type IncomingMessage, type Server } from "node:http";
 import { type Duplex } from "node:stream";
 import {
+  type DocumentNode,
   type ExecutionArgs,
   getOperationAST,
   GraphQLError,
@@ -20,7 +21,7 @@ import { maskError } from "../errorMask.js";
 import { AppError, badInput } from "../errors.js";
 import { type Logger, withCorrelation } from "../logger.js";
 import { type Context } from "../resolvers/context.js";
-import { checkCost, maxTokens } from "../schema.js";
+import { checkOperation, maxTokens } from "../operationLimits.js";
 import { type ReadViewer, type Viewer } from "../viewer.js";
 
 // A type and not an interface: graphql-ws wants an index signature, which only types have of themselves.
@@ -62,7 +63,9 @@ export function serveSockets(server: Server, options: SocketOptions): () => Prom
     sockets,
   );
   const upgrade = (request: IncomingMessage, stream: Duplex, head: Buffer): void => {
-    if (new URL(request.url ?? "/", "http://localhost").pathname !== options.path) {
+    // A client that hangs up while it is being refused must not bring the process down.
+    stream.on("error", () => stream.destroy());
+    if (request.url?.split("?")[0] !== options.path) {
       refuse(stream, "404 Not Found");
       return;
     }
@@ -113,7 +116,7 @@ async function subscribe(
   const { schema } = options;
   const { variables, operationName } = payload;
   try {
-    const document = parse(payload.query, { maxTokens });
+    const document = parseQuery(payload.query);
     const problems = validate(schema, document);
     if (problems.length > 0) return problems;
     if (getOperationAST(document, operationName)?.operation !== OperationTypeNode.SUBSCRIPTION) {
@@ -122,7 +125,7 @@ async function subscribe(
         reason: "must be one subscription here; queries and mutations go to POST /graphql",
       });
     }
-    checkCost(schema, { document, variables: variables ?? null, operationName: operationName ?? null });
+    checkOperation(schema, { document, variables: variables ?? null, operationName: operationName ?? null });
     if (!extra.viewer) throw new Error("a socket subscribes that was not connected");
     return {
       schema,
@@ -134,5 +137,14 @@ async function subscribe(
   } catch (error) {
     if (error instanceof GraphQLError) return [error];
     return [new GraphQLError("failed", { originalError: error instanceof Error ? error : new Error(String(error)) })];
+  }
+}
+
+function parseQuery(query: string): DocumentNode {
+  try {
+    return parse(query, { maxTokens });
+  } catch (error) {
+    if (!(error instanceof GraphQLError)) throw error;
+    throw new GraphQLError(error.message, { ...error, extensions: { code: "GRAPHQL_PARSE_FAILED" } });
   }
 }

@@ -43,7 +43,8 @@ export async function receiveWebhooks(
       const signature = request.headers["x-xero-signature"];
       if (!isSigned(body, typeof signature === "string" ? signature : undefined, options.keys))
         return reply.code(401).send();
-      if (!(await options.inbox.keep(body))) options.logger.error("a correctly signed delivery could not be read");
+      const unread = await options.inbox.keep(body);
+      if (unread > 0) options.logger.error({ unread }, "events of a correctly signed delivery could not be read");
       return reply.code(200).send();
     });
     scope.route({

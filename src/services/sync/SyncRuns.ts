@@ -34,20 +34,20 @@ export class SyncRuns {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const ready = await this.integrations.requireReady(tx);
       // The row's lock makes two presses at once, on whichever processes, come one after the other.
-      const invoice = await load(tx, Invoice, id, "invoice", { lock: true });
+      const invoice = await load(tx, Invoice, id, { thing: "invoice", field: "id", lock: true });
       checkSyncable(invoice);
       const going = await tx.manager.findOneBy(SyncAttempt, {
         workspaceId: tx.workspaceId,
         invoiceId: invoice.id,
         outcome: In<SyncOutcome>(["PENDING", "UNCERTAIN"]),
       });
-      if (going) return load(tx, SyncRun, going.runId, "run");
+      if (going) return load(tx, SyncRun, going.runId, { thing: "run", field: "id" });
       return queue(tx, ready, invoice, { trigger: "MANUAL", requestedBy: viewer.subject });
     });
   }
 
-  async load(viewer: Viewer, id: string): Promise<SyncRun> {
-    return this.database.inWorkspace(viewer.workspaceId, (tx) => load(tx, SyncRun, id, "run"));
+  async load(viewer: Viewer, id: string, field = "id"): Promise<SyncRun> {
+    return this.database.inWorkspace(viewer.workspaceId, (tx) => load(tx, SyncRun, id, { thing: "run", field }));
   }
 
   /** One page of the run's attempts, in the order in which they were queued. */
