@@ -86,6 +86,10 @@ export class Connection extends WorkspaceRecord {
   @Column({ type: "uuid", nullable: true })
   paymentAccountId!: string | null;
 
+  /** No webhook event is applied before this instant, after Xero failed to answer for one. */
+  @InstantColumn({ nullable: true })
+  pullNotBefore!: Date | null;
+
   /** When accounts, tax rates and the organisation itself were last read from Xero. */
   @InstantColumn({ nullable: true })
   dataReadAt!: Date | null;

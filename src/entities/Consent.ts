@@ -16,6 +16,13 @@ export class Consent {
   @InstantColumn()
   expiresAt!: Date;
 
+  /** Whose consent it became, and which, once its code was exchanged: the code works once, so a second try goes on from here. */
+  @Column({ type: "text", nullable: true })
+  xeroUserId!: string | null;
+
+  @Column({ type: "text", nullable: true })
+  authEventId!: string | null;
+
   /** Claimed by a callback until then; given back only when Xero did not answer. */
   @InstantColumn({ nullable: true })
   leaseUntil!: Date | null;

@@ -30,6 +30,8 @@ export class Worker {
   private connections: Pool | undefined;
   private sweepTimer: NodeJS.Timeout | undefined;
   private sweeping: Promise<void> = Promise.resolve();
+  /** What runs alone now, and whether it was asked for again. */
+  private readonly running = new Map<string, boolean>();
 
   constructor(
     private readonly database: Database,
@@ -82,8 +84,10 @@ export class Worker {
   private tasks(): TaskList {
     const { pusher, puller, organisationData } = this.services;
     const run: { [T in keyof Tasks]: (payload: Tasks[T]) => Promise<void> } = {
-      push: ({ workspaceId, connectionId }) => pusher.push(workspaceId, connectionId),
-      pull: ({ workspaceId, connectionId }) => puller.pull(workspaceId, connectionId),
+      push: ({ workspaceId, connectionId }) =>
+        this.alone(`push:${connectionId}`, () => pusher.push(workspaceId, connectionId)),
+      pull: ({ workspaceId, connectionId }) =>
+        this.alone(`pull:${connectionId}`, () => puller.pull(workspaceId, connectionId)),
       refresh: ({ workspaceId, connectionId }) => organisationData.refreshById(workspaceId, connectionId),
     };
     return Object.fromEntries(
@@ -93,6 +97,27 @@ export class Worker {
         (payload: unknown, { job }) => withCorrelation(`job-${job.id}`, () => run[task](payload as Tasks[typeof task])),
       ]),
     );
+  }
+
+  /**
+   * Runs the work for an organisation once at a time in this process; a wake-up that comes meanwhile makes it run once more. So one that is
+   * slow takes one worker and not all of them.
+   */
+  private async alone(key: string, work: () => Promise<void>): Promise<void> {
+    if (this.running.has(key)) {
+      this.running.set(key, true);
+      return;
+    }
+    this.running.set(key, false);
+    try {
+      await work();
+      while (this.running.get(key)) {
+        this.running.set(key, false);
+        await work();
+      }
+    } finally {
+      this.running.delete(key);
+    }
   }
 
   private async sweep(): Promise<void> {

@@ -22,7 +22,7 @@ export interface EnqueueOptions {
   priority?: number;
 }
 
-/** Queues a wake-up with the transaction's commit; one already waiting for the same connection is replaced, the earlier time kept. */
+/** Queues a wake-up with the transaction's commit; one already waiting for the same connection and time is replaced. */
 export function enqueue<T extends keyof Tasks>(
   tx: Transaction,
   task: T,
@@ -30,8 +30,8 @@ export function enqueue<T extends keyof Tasks>(
   options: EnqueueOptions = {},
 ): void {
   const { runAt, priority = 0 } = options;
-  // A delayed wake-up has a key of its own, so that it can't push one that is due at once into the future.
-  const key = `${task}:${payload.connectionId}${runAt ? ":later" : ""}`;
+  // A delayed wake-up has a key of its own, by the second, so that none is put off by one that comes later.
+  const key = `${task}:${payload.connectionId}${runAt ? `:${Math.ceil(runAt.getTime() / 1000)}` : ""}`;
   tx.beforeCommit("jobs", async () => {
     const add =
       tx.workspaceId === null

@@ -43,6 +43,7 @@ CREATE TABLE connection (
   daily_calls_remaining integer,
   sales_account_id uuid,
   payment_account_id uuid,
+  pull_not_before timestamptz(3),
   data_read_at timestamptz(3),
   CONSTRAINT uq_connection_tenant UNIQUE (workspace_id, tenant_id),
   CONSTRAINT pk_connection PRIMARY KEY (workspace_id, id)
@@ -66,6 +67,8 @@ CREATE TABLE consent (
   workspace_id text NOT NULL,
   subject text NOT NULL,
   expires_at timestamptz(3) NOT NULL,
+  xero_user_id text,
+  auth_event_id text,
   lease_until timestamptz(3),
   used_at timestamptz(3),
   CONSTRAINT pk_consent PRIMARY KEY (state_hash)

@@ -18,7 +18,7 @@ import { DateTimeScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
 import { type Grants } from "../xero/Grants.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
-import { type TenantLink, type TokenSet, type XeroIdentity } from "../xero/XeroIdentity.js";
+import { type TenantLink, type XeroIdentity } from "../xero/XeroIdentity.js";
 import { enqueue, wakeConnection } from "../jobs/queue.js";
 import { load } from "./loading.js";
 import { type OrganisationData } from "./OrganisationData.js";
@@ -41,6 +41,9 @@ export type ConsentFailure =
   | "XERO_UNAVAILABLE"
   | "MISCONFIGURED"
   | "INTERNAL";
+
+/** Whose grant a consent became, and which of that user's consents it was. */
+type Granted = { xeroUserId: string; authEventId: string };
 
 const stateLifeMs = 600_000;
 const claimMs = 120_000;
@@ -133,19 +136,19 @@ export class Connections {
   ): Promise<ConsentFailure | null> {
     if (query.error !== undefined) return query.error === "access_denied" ? "ACCESS_DENIED" : "CODE_REFUSED";
     if (query.code === undefined) return "CODE_REFUSED";
-    let tokens: TokenSet;
+    let granted: Granted;
     let links: TenantLink[];
     try {
-      tokens = await this.identity.exchangeCode(query.code);
-      links = await this.identity.connections(tokens.accessToken, tokens.authEventId);
+      granted = await this.exchange(consent, query.code);
+      links = await this.identity.connections(await this.grants.accessToken(granted.xeroUserId), granted.authEventId);
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
-      this.logger.warn({ kind: error.kind, operation: error.operation }, "Xero refused a consent's code");
+      this.logger.warn({ kind: error.kind, operation: error.operation }, "Xero did not let a consent be finished");
       if (error.kind === "INVALID_GRANT" || error.kind === "REJECTED") return "CODE_REFUSED";
       return error.kind === "MISCONFIGURED" ? "MISCONFIGURED" : "XERO_UNAVAILABLE";
     }
     if (links.length === 0) return "NO_ORGANISATION";
-    const connections = await this.keep(consent, tokens, links);
+    const connections = await this.keep(consent, granted, links);
     // A person waits for the accounts to choose from; should Xero fail now, the job queued with the connection reads them.
     await Promise.all(
       connections.map((connection) =>
@@ -160,13 +163,25 @@ export class Connections {
     return null;
   }
 
-  /** Grant, connections and the used state, in one transaction: a consent is kept whole or not at all. */
-  private async keep(consent: Consent, tokens: TokenSet, links: TenantLink[]): Promise<Connection[]> {
-    return this.database.asSystem(async (tx) => {
+  /** The grant for the code. It is kept at once, with the consent, for the code works only once. */
+  private async exchange(consent: Consent, code: string): Promise<Granted> {
+    const { stateHash, xeroUserId, authEventId } = consent;
+    if (xeroUserId !== null && authEventId !== null) return { xeroUserId, authEventId };
+    const tokens = await this.identity.exchangeCode(code);
+    const granted = { xeroUserId: tokens.xeroUserId, authEventId: tokens.authEventId };
+    await this.database.asSystem(async (tx) => {
       await this.grants.store(tx, tokens);
+      await tx.manager.update(Consent, { stateHash }, granted);
+    });
+    return granted;
+  }
+
+  /** Connections and the used state, in one transaction: a consent is kept whole or not at all. */
+  private async keep(consent: Consent, { xeroUserId }: Granted, links: TenantLink[]): Promise<Connection[]> {
+    return this.database.asSystem(async (tx) => {
       await markUsed(tx, consent.stateHash);
       const connections: Connection[] = [];
-      for (const link of links) connections.push(await keepLink(tx, consent.workspaceId, tokens, link));
+      for (const link of links) connections.push(await keepLink(tx, consent.workspaceId, xeroUserId, link));
       const [only] = connections;
       if (only && connections.length === 1) {
         await tx.manager.update(Integration, { workspaceId: consent.workspaceId }, { activeConnectionId: only.id });
@@ -180,7 +195,12 @@ export class Connections {
   }
 }
 
-async function keepLink(tx: Transaction, workspaceId: string, tokens: TokenSet, link: TenantLink): Promise<Connection> {
+async function keepLink(
+  tx: Transaction,
+  workspaceId: string,
+  xeroUserId: string,
+  link: TenantLink,
+): Promise<Connection> {
   const { tenantId } = link;
   const known = await tx.manager.findOneBy(Connection, { workspaceId, tenantId });
   const connection = tx.manager.create(Connection, {
@@ -189,7 +209,7 @@ async function keepLink(tx: Transaction, workspaceId: string, tokens: TokenSet, 
     id: known?.id ?? uuidv7(),
     tenantId,
     xeroConnectionId: link.connectionId,
-    xeroUserId: tokens.xeroUserId,
+    xeroUserId,
     tenantType: link.tenantType,
     name: link.tenantName,
     connectionStatus: "CONNECTED",

@@ -23,6 +23,9 @@ import { backOffMs } from "./sync/outcomes.js";
 const eventsAtOnce = 500;
 const invoicesAtOnce = 40;
 
+/** Until a right is given back, or an operator has mended the configuration. */
+const longWaitMs = 300_000;
+
 interface Waiting {
   connection: Connection;
   events: WebhookEvent[];
@@ -60,6 +63,9 @@ export class Puller {
       const connection = await find(tx, Connection, connectionId);
       // While the switch is off or the link is down events wait, and are applied in order when it is up again.
       if (connection?.connectionStatus !== "CONNECTED" || !(await loadIntegration(tx)).enabled) return null;
+      const [clock] = await tx.manager.query<{ now: Date }[]>("SELECT clock_timestamp() AS now");
+      const readAt = clock?.now ?? new Date();
+      if (connection.pullNotBefore !== null && connection.pullNotBefore > readAt) return null;
       const events = await tx.manager.find(WebhookEvent, {
         where: { workspaceId, connectionId, status: "RECEIVED" },
         order: { id: "ASC" },
@@ -73,11 +79,10 @@ export class Puller {
         workspaceId,
         id: In(payments.map(({ invoiceId }) => invoiceId)),
       });
-      const [clock] = await tx.manager.query<{ now: Date }[]>("SELECT clock_timestamp() AS now");
       return {
         connection,
         events,
-        readAt: clock?.now ?? new Date(),
+        readAt,
         ours: new Set(invoices.map(({ xeroId }) => xeroId ?? "")),
         knownPayments: new Map(
           payments.map(({ xeroPaymentId, invoiceId }) => [
@@ -135,28 +140,33 @@ export class Puller {
   ): Promise<void> {
     const rows = events.map((event) => {
       const [status, detail] = outcomeOf(event);
-      return { id: event.id, status, detail };
+      return { id: event.id, status, detail, was: event.detail };
     });
     await this.database.inWorkspace(connection.workspaceId, (tx) =>
       tx.manager.query(
         `UPDATE webhook_event w SET status = r.status, detail = r.detail
-         FROM jsonb_to_recordset($2::jsonb) AS r (id uuid, status text, detail text) WHERE w.workspace_id = $1 AND w.id = r.id`,
+         FROM jsonb_to_recordset($2::jsonb) AS r (id uuid, status text, detail text, was text)
+         -- One that was marked anew since it was read is left, and is applied again.
+         WHERE w.workspace_id = $1 AND w.id = r.id AND w.detail IS NOT DISTINCT FROM r.was`,
         [tx.workspaceId, JSON.stringify(rows)],
       ),
     );
   }
 
+  /** What Xero refuses for good ends the events; whatever else it says they wait, and are looked at again later. */
   private async afterFailure({ connection, events }: Waiting, failure: XeroFailure): Promise<void> {
-    const linkLost = ["DISCONNECTED", "INVALID_GRANT", "MISSING_SCOPE"].includes(failure.kind);
-    if (linkLost) return;
-    if (!isTransient(failure)) {
+    if (failure.kind === "REJECTED" || failure.kind === "NOT_FOUND") {
       await this.finish(connection, events, () => ["FAILED", `Xero refused the read: ${failure.kind}`]);
       return;
     }
-    const runAt = new Date(Date.now() + (failure.retryAfterMs ?? backOffMs(4)));
-    await this.database.inWorkspace(connection.workspaceId, (tx) => {
-      enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId: connection.id }, { runAt });
-      return Promise.resolve();
+    const waitMs = failure.retryAfterMs ?? (isTransient(failure) ? backOffMs(4) : longWaitMs);
+    await this.database.inWorkspace(connection.workspaceId, async (tx) => {
+      const rows: unknown = await tx.manager.query(
+        `UPDATE connection SET pull_not_before = now() + $3 * interval '1 ms' WHERE workspace_id = $1 AND id = $2 RETURNING pull_not_before AS at`,
+        [tx.workspaceId, connection.id, waitMs],
+      );
+      const [[row]] = rows as [[{ at: Date }]];
+      enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId: connection.id }, { runAt: row.at });
     });
   }
 }

@@ -24,6 +24,7 @@ export class Sweep {
       const due: { task: "push" | "pull"; workspaceId: string; connectionId: string }[] = await tx.manager.query(
         `SELECT f.* FROM (${forgotten}) f
          JOIN connection c ON c.workspace_id = f."workspaceId" AND c.id = f."connectionId" AND c.connection_status = 'CONNECTED'
+           AND (f.task <> 'pull' OR c.pull_not_before IS NULL OR c.pull_not_before < now())
          JOIN integration i ON i.workspace_id = f."workspaceId" AND i.enabled`,
       );
       for (const { task, workspaceId, connectionId } of due) {

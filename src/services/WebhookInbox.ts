@@ -30,7 +30,8 @@ const deliverySchema = z.object({ events: z.array(z.unknown()) });
 
 const insertEvents = `
   INSERT INTO webhook_event (workspace_id, id, connection_id, tenant_id, category, event_type, resource_id, event_date, received_at, status, detail)
-  SELECT coalesce(c.workspace_id, ''), e.id, c.id, e."tenantId", e.category, e."eventType", e."resourceId", e."eventDate", now(),
+  SELECT DISTINCT ON (coalesce(c.workspace_id, ''), e."tenantId", e.category, e."resourceId", e."eventType", e."eventDate")
+         coalesce(c.workspace_id, ''), e.id, c.id, e."tenantId", e.category, e."eventType", e."resourceId", e."eventDate", now(),
          CASE WHEN c.id IS NULL THEN 'IGNORED' ELSE 'RECEIVED' END,
          CASE WHEN c.id IS NULL THEN 'no workspace has this organisation connected' END
   FROM jsonb_to_recordset($1::jsonb) AS e (

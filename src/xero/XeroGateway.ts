@@ -17,7 +17,7 @@ export interface GatewayOptions {
 }
 
 /** What a call needs to know of its connection. */
-export type Target = Pick<Connection, "workspaceId" | "id" | "tenantId" | "xeroUserId" | "name">;
+export type Target = Pick<Connection, "workspaceId" | "id" | "tenantId" | "xeroUserId" | "name" | "connectedAt">;
 
 /** Without a Retry-After (Xero gives none for its concurrency limits) a call waits this long. */
 const defaultRetryAfterMs = 5_000;
@@ -124,8 +124,19 @@ export class XeroGateway {
       tx.manager.query(
         `UPDATE connection SET connection_status = $1, status_reason = $2, missing_scopes = $3,
            disconnected_at = CASE WHEN $1 = 'DISCONNECTED' THEN now() ELSE disconnected_at END
-         WHERE connection_status = 'CONNECTED' AND xero_user_id = $4 AND (id = $5 OR $6)`,
-        [lost.status, lost.reason, lost.missingScopes, target.xeroUserId, target.id, lost.wholeGrant],
+         WHERE connection_status = 'CONNECTED' AND xero_user_id = $4
+           -- What an older consent's token was told says nothing of a newer consent.
+           AND CASE WHEN $6 THEN EXISTS (SELECT FROM xero_grant g WHERE g.xero_user_id = $4 AND g.state = 'DEAD')
+                    ELSE id = $5 AND connected_at = $7 END`,
+        [
+          lost.status,
+          lost.reason,
+          lost.missingScopes,
+          target.xeroUserId,
+          target.id,
+          lost.wholeGrant,
+          target.connectedAt,
+        ],
       ),
     );
   }

@@ -1,6 +1,6 @@
 /**
  * Owns the checks of contacts, contact groups and lists: who is meant, what is taken, what is hidden, and the `where`
- * language (xero-facts.md sections 5, 6). Wording that no source records is matched loosely.
+ * language (docs/xero-facts.md sections 5, 6). Wording that no source records is matched loosely.
  */
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { at, listAt, messagesOf, startHarness, type Answer, type Harness } from "./harness.js";

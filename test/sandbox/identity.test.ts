@@ -1,5 +1,5 @@
 /**
- * Owns the checks of OAuth, connections and scopes: what is refused, what expires and what survives (xero-facts.md
+ * Owns the checks of OAuth, connections and scopes: what is refused, what expires and what survives (docs/xero-facts.md
  * sections 1, 2). Wording that no source records is matched loosely.
  */
 import { createHash, createPublicKey, verify, type JsonWebKey } from "node:crypto";

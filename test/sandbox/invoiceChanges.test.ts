@@ -1,5 +1,5 @@
 /**
- * Owns the checks of changes and lists of invoices: the status machine, locks, edits, filters (xero-facts.md sections
+ * Owns the checks of changes and lists of invoices: the status machine, locks, edits, filters (docs/xero-facts.md sections
  * 5, 7). Wording that no source records is matched loosely.
  */
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";

@@ -1,5 +1,5 @@
 /**
- * Owns the checks of creating invoices: arithmetic, refusals by their exact words, numbers, contacts (xero-facts.md
+ * Owns the checks of creating invoices: arithmetic, refusals by their exact words, numbers, contacts (docs/xero-facts.md
  * sections 5, 7). Wording that no source records is matched loosely.
  */
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";

@@ -1,5 +1,5 @@
 /**
- * Owns the checks of payments, credits and the organisation's settings (xero-facts.md sections 8, 9). Wording that no
+ * Owns the checks of payments, credits and the organisation's settings (docs/xero-facts.md sections 8, 9). Wording that no
  * source records is matched loosely.
  */
 import { randomUUID } from "node:crypto";

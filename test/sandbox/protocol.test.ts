@@ -1,5 +1,5 @@
 /**
- * Owns the checks of what holds for every call: formats, idempotency, limits, faults, barriers (xero-facts.md
+ * Owns the checks of what holds for every call: formats, idempotency, limits, faults, barriers (docs/xero-facts.md
  * sections 3 to 5, 12). Wording that no source records is matched loosely.
  */
 import { afterEach, beforeAll, afterAll, describe, expect, it } from "@jest/globals";

@@ -1,6 +1,6 @@
 /**
  * Owns the checks of webhook deliveries: bytes and signature, what announces what, retries, intent to receive
- * (xero-facts.md section 10). Wording that no source records is matched loosely.
+ * (docs/xero-facts.md section 10). Wording that no source records is matched loosely.
  */
 import { createHmac } from "node:crypto";
 import { createServer, type Server } from "node:http";

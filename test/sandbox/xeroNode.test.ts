@@ -1,5 +1,5 @@
 /**
- * Owns the check that xero-node 20.0.0 can drive the sandbox, traps included (xero-facts.md section 11), and that the
+ * Owns the check that xero-node 20.0.0 can drive the sandbox, traps included (docs/xero-facts.md section 11), and that the
  * sandbox runs as a process of its own. Leaves Xero's rules to the other files.
  */
 import { spawn } from "node:child_process";

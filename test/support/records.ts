@@ -124,7 +124,8 @@ export async function syncStory(client: GraphqlClient, id: string, ...ends: stri
   for await (const { syncStatus: event } of events) {
     if (event.syncStatus === null) continue;
     story.push(event.syncStatus);
-    if (ends.includes(event.syncStatus) && (await readInvoice(client, id)).syncStatus === event.syncStatus) return story;
+    if (ends.includes(event.syncStatus) && (await readInvoice(client, id)).syncStatus === event.syncStatus)
+      return story;
   }
   throw new Error("the subscription ended");
 }

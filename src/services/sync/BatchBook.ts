@@ -20,7 +20,17 @@ import { loadIntegration } from "../Integrations.js";
 import { find, groupBy } from "../loading.js";
 import { addCalls, applyChanges, type Change } from "./attempts.js";
 import { type Settled } from "./Contacts.js";
-import { attemptsOf, type BatchRow, sentIn, dueAttempts, openBatch, release, takeLease, wakeAt } from "./batchRows.js";
+import {
+  attemptsOf,
+  databaseNow,
+  type BatchRow,
+  sentIn,
+  dueAttempts,
+  openBatch,
+  release,
+  takeLease,
+  wakeAt,
+} from "./batchRows.js";
 import { adopted, backOffMs, requeueEvents } from "./outcomes.js";
 import { type Prepared, prepareInvoice, readMaterials } from "./prepare.js";
 import { failed, isTransient, outcomeUnknown, syncError } from "./syncErrors.js";
@@ -129,6 +139,8 @@ export class BatchBook {
    * Null where there is none, or the link is down.
    */
   async takeOver(workspaceId: string, connectionId: string): Promise<OpenBatch | null> {
+    // Before the age is read, so that a pause in between makes the key older and never younger.
+    const readAt = performance.now();
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const connection = await find(tx, Connection, connectionId);
       if (connection?.connectionStatus !== "CONNECTED" || !(await loadIntegration(tx)).enabled) return null;
@@ -136,7 +148,7 @@ export class BatchBook {
         const leaseId = randomUUID();
         const batch = await takeLease(tx, connectionId, leaseId, this.options.leaseMs);
         if (!batch) return null;
-        if (batch.state === "SENT") return readOpen(tx, batch, connection);
+        if (batch.state === "SENT") return readOpen(tx, batch, connection, readAt);
         await release(tx, batch.id);
       }
     });
@@ -151,6 +163,7 @@ export class BatchBook {
     calls: number,
     given: { body: string; ready: Set<string>; refused: Map<string, SyncError>; settled: Map<string, Settled> },
   ): Promise<OpenBatch | null> {
+    const readAt = performance.now();
     return this.step(batch, calls, async (tx, row, attempts) => {
       await applyChanges(
         tx,
@@ -179,7 +192,7 @@ export class BatchBook {
          WHERE workspace_id = $1 AND id = $2`,
         [tx.workspaceId, batch.id, given.body, this.options.leaseMs],
       );
-      return readOpen(tx, { ...row, body: given.body, keyAgeMs: 0 }, batch.connection);
+      return readOpen(tx, { ...row, body: given.body, keyAgeMs: 0 }, batch.connection, readAt);
     });
   }
 
@@ -289,11 +302,12 @@ export class BatchBook {
     attempts: SyncAttempt[],
     why: { error: SyncError | null; lastError: SyncError; counts: boolean; waitMs?: number | undefined },
   ): Promise<void> {
+    const now = await databaseNow(tx);
     const changes = attempts.map((attempt): Change => {
       const transientFailures = attempt.transientFailures + (why.counts ? 1 : 0);
       if (why.error) return refusal(attempt, why.error);
       if (transientFailures >= mostTransientFailures) return refusal(attempt, why.lastError);
-      const notBefore = new Date(Date.now() + (why.waitMs ?? backOffMs(transientFailures)));
+      const notBefore = new Date(now.getTime() + (why.waitMs ?? backOffMs(transientFailures)));
       return {
         attempt,
         outcome: "PENDING",
@@ -316,7 +330,7 @@ export class BatchBook {
     attempts: SyncAttempt[],
     { kind, status, retryAfterMs }: Pick<XeroFailure, "kind" | "status" | "retryAfterMs">,
   ): Promise<void> {
-    const notBefore = new Date(Date.now() + (retryAfterMs ?? backOffMs(batch.doubts + 1)));
+    const notBefore = new Date((await databaseNow(tx)).getTime() + (retryAfterMs ?? backOffMs(batch.doubts + 1)));
     // A gateway that lost patience (502, 504) says nothing of what goes on behind it: that is no answer.
     const answered = (kind === "SERVER_ERROR" || kind === "OFFLINE") && status !== 502 && status !== 504;
     await tx.manager.query(
@@ -339,7 +353,12 @@ export class BatchBook {
 }
 
 /** The batch with its attempts and invoices, as whoever sends it or looks it up needs it. */
-async function readOpen(tx: WorkspaceTransaction, batch: BatchRow, connection: Connection): Promise<OpenBatch> {
+async function readOpen(
+  tx: WorkspaceTransaction,
+  batch: BatchRow,
+  connection: Connection,
+  readAt: number,
+): Promise<OpenBatch> {
   const attempts = await attemptsOf(tx, batch.id);
   const invoices = await tx.manager.findBy(Invoice, {
     workspaceId: tx.workspaceId,
@@ -351,7 +370,7 @@ async function readOpen(tx: WorkspaceTransaction, batch: BatchRow, connection: C
     const written = sent.get(attempt.invoiceId);
     return invoice && written ? [{ attempt, invoice, ...written }] : [];
   });
-  return { ...batch, connection, readAt: performance.now(), members };
+  return { ...batch, connection, readAt, members };
 }
 
 function refusal(attempt: SyncAttempt, error: SyncError): Change {

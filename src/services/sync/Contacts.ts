@@ -13,7 +13,8 @@ import { ContactLink } from "../../entities/ContactLink.js";
 import { type ContactAction } from "../../entities/enums.js";
 import { type Participant } from "../../entities/Participant.js";
 import { type SyncError } from "../../entities/SyncError.js";
-import { type XeroContactAnswer } from "../../xero/answers.js";
+import { type ElementOutcome, type XeroContactAnswer } from "../../xero/answers.js";
+import { XeroFailure } from "../../xero/XeroFailure.js";
 import { type ContactPayload } from "../../xero/payloads.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { type XeroGateway } from "../../xero/XeroGateway.js";
@@ -21,6 +22,9 @@ import { rejected, syncError } from "./syncErrors.js";
 
 /** A participant's contact, or why there is none. */
 export type Settled = { contactId: string; action: ContactAction; warnings: string[] } | { error: SyncError };
+
+/** How many contacts are looked up before those that Xero lacks are created. */
+const contactsAtOnce = 10;
 
 export class Contacts {
   constructor(
@@ -51,7 +55,10 @@ export class Contacts {
       await this.gateway.call(
         connection,
         async (accounting) => {
-          await this.findOrCreate(accounting, connection, missing, settled);
+          // Chunk by chunk, so that a limit reached on the way loses nothing of what is linked by then.
+          for (let start = 0; start < missing.length; start += contactsAtOnce) {
+            await this.findOrCreate(accounting, connection, missing.slice(start, start + contactsAtOnce), settled);
+          }
           await this.update(accounting, connection, changed, settled);
         },
         count,
@@ -161,10 +168,17 @@ export class Contacts {
     settled: Map<string, Settled>,
   ): Promise<void> {
     if (changed.length === 0) return;
-    const outcomes = await accounting.updateContacts(
-      changed.map(([participant, { contactId }]) => ({ ...payloadOf(participant), contactId })),
-      randomUUID(),
-    );
+    let outcomes: ElementOutcome<XeroContactAnswer>[];
+    try {
+      outcomes = await accounting.updateContacts(
+        changed.map(([participant, { contactId }]) => ({ ...payloadOf(participant), contactId })),
+        randomUUID(),
+      );
+    } catch (error) {
+      if (!(error instanceof XeroFailure) || error.kind !== "NOT_FOUND") throw error;
+      await this.replaceUnknown(accounting, connection, changed, settled, error);
+      return;
+    }
     for (const [index, outcome] of outcomes.entries()) {
       const [participant, link] = changed[index] ?? [];
       if (!participant || !link) continue;
@@ -178,6 +192,42 @@ export class Contacts {
         warnings,
       });
     }
+  }
+
+  /** One contact that Xero does not know makes it refuse them all: that one is unlinked and looked for anew, the others are updated. */
+  private async replaceUnknown(
+    accounting: XeroAccounting,
+    connection: Connection,
+    changed: [Participant, ContactLink][],
+    settled: Map<string, Settled>,
+    refusal: XeroFailure,
+  ): Promise<void> {
+    const ids = changed.map(([, { contactId }]) => contactId);
+    const known = new Set(
+      (await collect(accounting.fetchContacts({ ids, includeArchived: true }))).map((c) => c.contactId),
+    );
+    const gone = changed.filter(([, { contactId }]) => !known.has(contactId));
+    if (gone.length === 0) throw refusal;
+    const { workspaceId, id: connectionId } = connection;
+    await this.database.inWorkspace(workspaceId, (tx) =>
+      tx.manager.delete(ContactLink, {
+        workspaceId,
+        connectionId,
+        contactId: In(gone.map(([, { contactId }]) => contactId)),
+      }),
+    );
+    await this.findOrCreate(
+      accounting,
+      connection,
+      gone.map(([participant]) => participant),
+      settled,
+    );
+    await this.update(
+      accounting,
+      connection,
+      changed.filter(([, { contactId }]) => known.has(contactId)),
+      settled,
+    );
   }
 
   private async isAnothers(

@@ -127,7 +127,10 @@ export class Pusher {
     } else if (isTransient(failure)) {
       await this.book.dissolve(batch, calls, failure);
     } else if (failure.kind === "NOT_FOUND") {
-      await this.dropUnknownContacts(batch, calls);
+      await this.dropUnknownContacts(batch, calls).catch(async (error: unknown) => {
+        if (!(error instanceof XeroFailure)) throw error;
+        await this.book.dissolve(batch, calls, error);
+      });
     } else {
       await this.book.refuseAll(batch, calls, failed(failure));
     }

@@ -100,3 +100,10 @@ export function sentIn(body: string): Map<string, { url: string; contactId: stri
     ]),
   );
 }
+
+/** PostgreSQL's clock, which every instant that is compared with its `now()` must come from. */
+export async function databaseNow(tx: WorkspaceTransaction): Promise<Date> {
+  const [row] = await tx.manager.query<{ now: Date }[]>("SELECT now() AS now");
+  if (!row) throw new Error("the database does not tell the time");
+  return row.now;
+}

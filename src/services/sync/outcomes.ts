@@ -52,15 +52,18 @@ export function backOffMs(failures: number): number {
   return full * (0.5 + Math.random() / 2);
 }
 
-/** An event for an invoice may have come before its id was written back, and was ignored as nobody's; now it is somebody's. */
+/**
+ * An event for an invoice may have come before its id was written back; it was ignored as nobody's, or is about to be: now it is somebody's.
+ * The mark in `detail` tells whoever is just applying it that what was found out of it no longer holds.
+ */
 export async function requeueEvents(
   tx: WorkspaceTransaction,
   connectionId: string,
   answers: XeroInvoiceAnswer[],
 ): Promise<void> {
   const rows: unknown = await tx.manager.query(
-    `UPDATE webhook_event SET status = 'RECEIVED', detail = NULL
-     WHERE workspace_id = $1 AND connection_id = $2 AND status = 'IGNORED' AND resource_id = ANY($3) RETURNING 1`,
+    `UPDATE webhook_event SET status = 'RECEIVED', detail = 'the invoice was written back'
+     WHERE workspace_id = $1 AND connection_id = $2 AND status IN ('RECEIVED', 'IGNORED') AND resource_id = ANY($3) RETURNING 1`,
     [tx.workspaceId, connectionId, answers.map(({ invoiceId }) => invoiceId)],
   );
   if ((rows as [unknown[]])[0].length > 0) enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId });
