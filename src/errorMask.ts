@@ -88,9 +88,11 @@ export function pathOf(value: ASTNode): string | null {
   if (!loc) return null;
   let found: string | null = null;
   visit(parse(loc.source), {
-    enter(node, _key, _parent, _path, ancestors) {
+    enter(node, _key, parent, _path, ancestors) {
       if (node.kind !== value.kind || node.loc?.start !== loc.start || node.loc.end !== loc.end) return;
-      const lineage = [...ancestors.filter((step): step is ASTNode => !Array.isArray(step)), node];
+      const lineage = [...ancestors, parent, node].filter(
+        (step): step is ASTNode => step !== undefined && "kind" in step,
+      );
       found = lineage
         .map((step, index) => {
           if (step.kind === Kind.ARGUMENT) return step.name.value;

@@ -9,7 +9,7 @@ import {
 import { fastifyApolloHandler } from "@as-integrations/fastify";
 import cors from "@fastify/cors";
 import helmet from "@fastify/helmet";
-import { type FastifyError, fastify, type FastifyInstance } from "fastify";
+import { type FastifyError, fastify, type FastifyInstance, type FastifyReply } from "fastify";
 import { GraphQLError, type GraphQLSchema, OperationTypeNode } from "graphql";
 import { maskError } from "./errorMask.js";
 import { badInput, type ErrorCode } from "./errors.js";
@@ -22,7 +22,25 @@ const bodyLimit = 1024 * 1024;
 
 /** A server without routes of its own, in which every request has a correlation id and every refusal the contract's shape. */
 export async function createHttpServer(logger: Logger, allowedOrigins: () => string[]): Promise<FastifyInstance> {
-  const http = fastify({ bodyLimit, genReqId: () => randomUUID(), logger: false, forceCloseConnections: "idle" });
+  const http = fastify({
+    // A request that is not HTTP at all gets its refusal in the same shape.
+    clientErrorHandler: (error, socket) => {
+      if (error.code === "ECONNRESET" || !socket.writable) {
+        socket.destroy();
+        return;
+      }
+      const body = JSON.stringify(refusal("BAD_USER_INPUT", "This is no HTTP request that can be read."));
+      const head = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: application/json";
+      socket.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+    },
+    frameworkErrors: (_error, _request, reply: FastifyReply) => {
+      void reply.code(400).send(refusal("BAD_USER_INPUT", "The address can't be read."));
+    },
+    bodyLimit,
+    genReqId: () => randomUUID(),
+    logger: false,
+    forceCloseConnections: "idle",
+  });
   http.removeContentTypeParser("text/plain");
   http.addHook("preHandler", (request, _reply, done) => withCorrelation(request.id, done));
   http.setNotFoundHandler((_request, reply) =>

@@ -58,7 +58,7 @@ function costOf(schema: GraphQLSchema, operation: Operation): number {
   try {
     return measure(schema, operation);
   } catch (error) {
-    if (error instanceof GraphQLError) throw error;
+    if (error instanceof GraphQLError && error.nodes !== undefined) throw error;
     // The library's own limit, of nodes visited, which fragments that hold each other several times run into.
     throw tooMuch("The operation visits too many fields");
   }

@@ -288,7 +288,8 @@ describe("an event is not lost", () => {
     await pay(invoice, "10.00");
     await refused;
     await service.control("role", { endpoint: "Invoices", allowed: true });
-    // The sweep does this every some seconds.
+    // Some minutes later the service looks again by itself; here they are over at once.
+    await runSql(service, "UPDATE connection SET pull_not_before = NULL");
     await runSql(
       service,
       `SELECT graphile_worker.add_job('pull', json_build_object('workspaceId', workspace_id, 'connectionId', id)) FROM connection`,

@@ -46,6 +46,8 @@ export class Worker {
     this.connections.on("error", (error) =>
       logger.warn({ reason: messageOf(error) }, "a worker's database connection was lost"),
     );
+    // A client that the queue has in hand when its connection breaks would otherwise end the process.
+    this.connections.on("connect", (client) => client.on("error", () => undefined));
     this.pool = runTaskList(
       {
         concurrency,

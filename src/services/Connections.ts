@@ -215,6 +215,7 @@ async function keepLink(
     connectionStatus: "CONNECTED",
     statusReason: null,
     missingScopes: [],
+    pullNotBefore: null,
     connectedAt: new Date(),
     disconnectedAt: null,
   });

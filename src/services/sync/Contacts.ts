@@ -24,7 +24,7 @@ import { rejected, syncError } from "./syncErrors.js";
 export type Settled = { contactId: string; action: ContactAction; warnings: string[] } | { error: SyncError };
 
 /** How many contacts are looked up before those that Xero lacks are created. */
-const contactsAtOnce = 10;
+const contactsAtOnce = 5;
 
 export class Contacts {
   constructor(
