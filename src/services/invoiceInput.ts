@@ -131,7 +131,7 @@ export async function buildLines(
   inputs: LineItemInput[],
 ): Promise<{ lines: LineItem[]; totals: InvoiceTotals }> {
   const fieldOf = (name: "supportItemId" | "taxRateId" | "salesAccountId") => (id: string) =>
-    `input.lineItems[${inputs.findIndex((line) => line[name] === id)}].${name}`;
+    `input.lineItems[${inputs.findIndex((line) => line[name]?.toLowerCase() === id.toLowerCase())}].${name}`;
   const items = await loadAll(
     tx,
     SupportItem,
