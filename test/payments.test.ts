@@ -282,6 +282,7 @@ describe("an event is not lost", () => {
   }, 15_000);
 
   it("while the user who connected may not read invoices", async () => {
+    await service.control("webhooks", { categories: ["CONTACT", "INVOICE"] });
     const invoice = await syncedInvoice(client);
     // From here on: the invoice's own echo may be refused before the payment's event comes, which then waits with it.
     const refused = nextFailure("FORBIDDEN");

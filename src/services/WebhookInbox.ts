@@ -39,7 +39,8 @@ const insertEvents = `
   ) LEFT JOIN connection c ON c.tenant_id = e."tenantUuid"
   ON CONFLICT (workspace_id, tenant_id, category, resource_id, event_type, event_date) DO UPDATE
     -- Two changes within a millisecond have one key, so a repeat is looked at once more; where nothing changed that costs one read.
-    SET status = excluded.status, detail = excluded.detail
+    -- The mark tells whoever is just applying the earlier one that it read too soon; it is another one each time.
+    SET status = excluded.status, detail = coalesce(excluded.detail, 'announced again at ' || clock_timestamp())
   RETURNING workspace_id AS "workspaceId", connection_id AS "connectionId"`;
 
 export class WebhookInbox {
