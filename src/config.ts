@@ -168,7 +168,7 @@ export const settings: Setting[] = [
   {
     name: "AUTH_WORKSPACE_CLAIM",
     default: "workspace_id",
-    description: "claim that names the workspace: any non-empty string",
+    description: "claim that names the workspace: any string of 1 to 255 characters",
   },
   { name: "AUTH_ROLE_CLAIM", default: "role", description: "claim with viewer, bookkeeper or admin" },
   {

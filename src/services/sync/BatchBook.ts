@@ -33,7 +33,15 @@ import {
 } from "./batchRows.js";
 import { adopted, backOffMs, requeueEvents } from "./outcomes.js";
 import { type Prepared, prepareInvoice, readMaterials } from "./prepare.js";
-import { failed, isTransient, outcomeUnknown, syncError } from "./syncErrors.js";
+import {
+  ambiguous,
+  failed,
+  isTransient,
+  lostConnection,
+  neverArrives,
+  outcomeUnknown,
+  unknownContact,
+} from "./syncErrors.js";
 
 /** A batch whose contacts are still to be settled: nothing was sent. */
 export interface ClaimedBatch {
@@ -377,31 +385,3 @@ function refusal(attempt: SyncAttempt, error: SyncError): Change {
   const syncStatus: SyncStatus = "FAILED";
   return { attempt, outcome: "FAILED", syncStatus, error };
 }
-
-function lostConnection(connection: Connection): SyncError {
-  return syncError(
-    connection.connectionStatus === "RECONNECT_REQUIRED" ? "RECONNECT_REQUIRED" : "XERO_NOT_CONNECTED",
-    `The link to ${connection.name} is down.`,
-    "An administrator has to connect to Xero again, then sync the invoice again.",
-  );
-}
-
-function ambiguous(invoice: Invoice): SyncError {
-  return syncError(
-    "INVOICE_AMBIGUOUS",
-    `Xero holds several invoices that carry the link of invoice ${invoice.number}.`,
-    "Void the copies in Xero, then sync the invoice again.",
-  );
-}
-
-const neverArrives = syncError(
-  "XERO_UNAVAILABLE",
-  "Xero was sent the invoice several times, and does not have it.",
-  "Sync the invoice again later. If it goes on, tell whoever operates the service.",
-);
-
-const unknownContact = syncError(
-  "CONTACT_REJECTED",
-  "Xero does not know the contact, however often it is looked up.",
-  "Check the contact in Xero, then sync the invoice again.",
-);

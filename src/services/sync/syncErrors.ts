@@ -3,7 +3,9 @@
  * (https://developer.xero.com/documentation/api/accounting/responsecodes), so its messages are matched here and nowhere else; what is not
  * recognised is VALIDATION_FAILED with the words as they are, so a new wording loses the better advice and nothing more.
  */
+import { type Connection } from "../../entities/Connection.js";
 import { type SyncErrorCode } from "../../entities/enums.js";
+import { type Invoice } from "../../entities/Invoice.js";
 import { type SyncError } from "../../entities/SyncError.js";
 import { type XeroFailure, type XeroFailureKind } from "../../xero/XeroFailure.js";
 
@@ -129,3 +131,35 @@ export const outcomeUnknown: SyncError = {
   xeroMessages: [],
   retryable: true,
 };
+
+/** The link is not up. */
+export function lostConnection(connection: Connection): SyncError {
+  return syncError(
+    connection.connectionStatus === "RECONNECT_REQUIRED" ? "RECONNECT_REQUIRED" : "XERO_NOT_CONNECTED",
+    `The link to ${connection.name} is down.`,
+    "An administrator has to connect to Xero again, then sync the invoice again.",
+  );
+}
+
+/** Several invoices in Xero carry our one address. */
+export function ambiguous(invoice: Invoice): SyncError {
+  return syncError(
+    "INVOICE_AMBIGUOUS",
+    `Xero holds several invoices that carry the link of invoice ${invoice.number}.`,
+    "Void the copies in Xero, then sync the invoice again.",
+  );
+}
+
+/** Sent more than once, and never found. */
+export const neverArrives = syncError(
+  "XERO_UNAVAILABLE",
+  "Xero was sent the invoice several times, and does not have it.",
+  "Sync the invoice again later. If it goes on, tell whoever operates the service.",
+);
+
+/** Looked up more than once, and never known. */
+export const unknownContact = syncError(
+  "CONTACT_REJECTED",
+  "Xero does not know the contact, however often it is looked up.",
+  "Check the contact in Xero, then sync the invoice again.",
+);
