@@ -5,7 +5,7 @@
  * @type {import('dependency-cruiser').IConfiguration}
  */
 
-const root = "^src/(main|app|schema|httpServer)[.]ts$"; // puts everything together, so it may import everything
+const root = "^src/(main|rotateKeys|app|schema|httpServer)[.]ts$"; // puts everything together, so it may import everything
 const outlets = "^src/(jobs/queue|subscriptions/eventLog)[.]ts$"; // what services may call among the doors' folders
 const doors = "^src/(resolvers|webhooks|subscriptions|jobs)/";
 

@@ -3,6 +3,9 @@ import tseslint from "typescript-eslint";
 /** What may run past row-level security (`asSystem`): rows that belong to no workspace or to several. Keep it short. */
 const systemPath = [
   "src/services/Connections.ts", // consents, and grants that several workspaces share
+  "src/services/ConnectionCare.ts", // looks at all workspaces for links whose time has come
+  "src/services/Disconnections.ts", // whether another workspace uses the same link
+  "src/services/LinkWatch.ts", // a dead grant is several workspaces'
   "src/services/Sweep.ts", // looks at all workspaces for what was forgotten
   "src/services/WebhookInbox.ts", // a delivery comes before its workspace is known
   "src/subscriptions/EventFeed.ts", // one poll for all workspaces that are watched

@@ -11,9 +11,13 @@ import { type Logger } from "./logger.js";
 import { type Context, type Services } from "./resolvers/context.js";
 import { createLoaders } from "./resolvers/loaders.js";
 import { buildAppSchema } from "./schema.js";
+import { Alerts } from "./services/Alerts.js";
+import { ConnectionCare } from "./services/ConnectionCare.js";
 import { Connections } from "./services/Connections.js";
+import { Disconnections } from "./services/Disconnections.js";
 import { Integrations } from "./services/Integrations.js";
 import { Invoices } from "./services/Invoices.js";
+import { LinkWatch } from "./services/LinkWatch.js";
 import { OrganisationData } from "./services/OrganisationData.js";
 import { Participants } from "./services/Participants.js";
 import { Payments } from "./services/Payments.js";
@@ -99,10 +103,18 @@ async function start(
     },
   });
   const grants = new Grants(database, identity, new Vault(config.encryptionKeys), xero.timeoutMs * 2);
-  const gateway = new XeroGateway(database, grants, { apiUrl: xero.apiUrl, timeoutMs: xero.timeoutMs, logger });
+  await grants.checkKeys();
+  const linkWatch = new LinkWatch(database);
+  const gateway = new XeroGateway(database, grants, {
+    apiUrl: xero.apiUrl,
+    timeoutMs: xero.timeoutMs,
+    logger,
+    onFailure: (target, failure) => linkWatch.note(target, failure),
+  });
   const integrations = new Integrations(database, xero.webhookKeys.length > 0);
   const organisationData = new OrganisationData(database, gateway);
   const connections = new Connections(database, identity, grants, organisationData, logger);
+  const disconnections = new Disconnections(database, identity, grants, logger);
   const taxRates = new TaxRates(database);
   const webhookInbox = new WebhookInbox(database);
 
@@ -115,7 +127,10 @@ async function start(
     await eventFeed.start();
     onClose(() => eventFeed.close());
     const services: Services = {
+      alerts: new Alerts(database),
       connections,
+      connectionEndsAfterMs: config.connection.inactiveAfterMs,
+      disconnections,
       eventFeed,
       integrations,
       invoices: new Invoices(database),
@@ -167,8 +182,20 @@ async function start(
     });
     const worker = new Worker(
       database,
-      { pusher, puller: new Puller(database, gateway), organisationData, sweep: new Sweep(database) },
-      { url: databaseUrl, logger },
+      {
+        pusher,
+        puller: new Puller(database, gateway),
+        organisationData,
+        connectionCare: new ConnectionCare(database, grants, organisationData, linkWatch, config.connection),
+        disconnections,
+        sweep: new Sweep(database),
+      },
+      // Often enough for the shortest of the periods that it watches over.
+      {
+        url: databaseUrl,
+        logger,
+        sweepEveryMs: Math.min(15_000, ...Object.values(config.connection).map((ms) => ms / 4)),
+      },
     );
     worker.start();
     onClose(() => worker.stop());

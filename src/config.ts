@@ -74,6 +74,9 @@ const shape = {
   AUTH_WORKSPACE_CLAIM: text,
   AUTH_ROLE_CLAIM: text,
   ALLOWED_ORIGINS: list,
+  CONNECTION_CHECK_EVERY: duration.refine((ms) => ms > 0, "must be more than nothing"),
+  CONNECTION_INACTIVE_AFTER: duration,
+  CONNECTION_WARN_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
   LOG_LEVEL: z.enum(
     ["fatal", "error", "warn", "info", "debug", "trace", "silent"],
     "must be a pino level such as info",
@@ -176,6 +179,21 @@ export const settings: Setting[] = [
     example: "https://app.example.com",
     description: "browsers' origins for CORS and the WebSocket, comma-separated; default APP_URL's origin",
   },
+  {
+    name: "CONNECTION_CHECK_EVERY",
+    default: "1d",
+    description: "how often a light call looks whether a link was ended at Xero",
+  },
+  {
+    name: "CONNECTION_INACTIVE_AFTER",
+    default: "60d",
+    description: "a link is ended after so long without a sync, payment, import or change of settings",
+  },
+  {
+    name: "CONNECTION_WARN_AFTER",
+    default: "45d",
+    description: "an alert says so before; less than CONNECTION_INACTIVE_AFTER",
+  },
   { name: "LOG_LEVEL", default: "info", description: "JSON lines on stdout" },
 ];
 
@@ -201,6 +219,7 @@ export interface Config {
     timeoutMs: number;
   };
   syncLeaseMs: number;
+  connection: { checkEveryMs: number; warnAfterMs: number; inactiveAfterMs: number };
   encryptionKeys: { id: string; key: Buffer }[];
   auth: {
     secret: string | null;
@@ -234,6 +253,10 @@ function rules(values: Values, environment: Record<string, string | undefined>):
   }
   if (values.SYNC_LEASE && values.XERO_REQUEST_TIMEOUT && values.SYNC_LEASE <= values.XERO_REQUEST_TIMEOUT) {
     problems.push("SYNC_LEASE must exceed XERO_REQUEST_TIMEOUT, or two workers would send one batch");
+  }
+  const { CONNECTION_WARN_AFTER: warnAfter, CONNECTION_INACTIVE_AFTER: endAfter } = values;
+  if (warnAfter !== undefined && endAfter !== undefined && warnAfter >= endAfter) {
+    problems.push("CONNECTION_WARN_AFTER must be less than CONNECTION_INACTIVE_AFTER, or nobody would be warned");
   }
   if (!environment["DATABASE_URL"] && values.ROLE !== undefined && values.ROLE !== "all") {
     problems.push("ROLE must be all with the embedded database; set DATABASE_URL to split the roles");
@@ -299,6 +322,11 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       timeoutMs: value("XERO_REQUEST_TIMEOUT"),
     },
     syncLeaseMs: value("SYNC_LEASE"),
+    connection: {
+      checkEveryMs: value("CONNECTION_CHECK_EVERY"),
+      warnAfterMs: value("CONNECTION_WARN_AFTER"),
+      inactiveAfterMs: value("CONNECTION_INACTIVE_AFTER"),
+    },
     encryptionKeys: value("ENCRYPTION_KEYS"),
     auth: {
       secret: read.AUTH_JWT_SECRET ?? null,

@@ -17,6 +17,7 @@ import { runMigrations as installQueue } from "graphile-worker";
 import { DataSource, DefaultNamingStrategy, type EntityManager, QueryFailedError } from "typeorm";
 import { types } from "pg";
 import { Account } from "./entities/Account.js";
+import { Alert } from "./entities/Alert.js";
 import { Connection } from "./entities/Connection.js";
 import { Consent } from "./entities/Consent.js";
 import { ContactLink } from "./entities/ContactLink.js";
@@ -27,6 +28,7 @@ import { Invoice } from "./entities/Invoice.js";
 import { LineItem } from "./entities/LineItem.js";
 import { Participant } from "./entities/Participant.js";
 import { Payment } from "./entities/Payment.js";
+import { Release } from "./entities/Release.js";
 import { SupportItem } from "./entities/SupportItem.js";
 import { SyncAttempt } from "./entities/SyncAttempt.js";
 import { SyncBatch } from "./entities/SyncBatch.js";
@@ -39,6 +41,7 @@ import { WebhookState } from "./entities/WebhookState.js";
 import { XeroTaxRate } from "./entities/XeroTaxRate.js";
 import { type Logger, messageOf } from "./logger.js";
 import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
+import { ConnectionLife1763856000000 } from "./migrations/1763856000000-ConnectionLife.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -73,6 +76,7 @@ export interface DatabaseOptions {
 
 const entities = [
   Account,
+  Alert,
   Connection,
   Consent,
   ContactLink,
@@ -84,6 +88,7 @@ const entities = [
   LogEvent,
   Participant,
   Payment,
+  Release,
   SupportItem,
   SyncAttempt,
   SyncBatch,
@@ -235,7 +240,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     type: "postgres",
     url: options.url,
     entities,
-    migrations: [InitialSchema1763769600000],
+    migrations: [InitialSchema1763769600000, ConnectionLife1763856000000],
     migrationsTableName: "schema_migration",
     synchronize: false,
     installExtensions: false,

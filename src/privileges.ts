@@ -7,6 +7,7 @@ import { type QueryRunner } from "typeorm";
 
 const workspaceTables: Record<string, string> = {
   account: "SELECT, INSERT, UPDATE, DELETE",
+  alert: "SELECT, INSERT, UPDATE",
   connection: "SELECT, INSERT, UPDATE",
   contact_link: "SELECT, INSERT, UPDATE, DELETE",
   event_counter: "SELECT, INSERT, UPDATE",
@@ -16,6 +17,7 @@ const workspaceTables: Record<string, string> = {
   line_item: "SELECT, INSERT, UPDATE, DELETE",
   participant: "SELECT, INSERT, UPDATE",
   payment: "SELECT, INSERT, UPDATE",
+  release: "SELECT, INSERT",
   support_item: "SELECT, INSERT, UPDATE",
   sync_attempt: "SELECT, INSERT, UPDATE",
   sync_batch: "SELECT, INSERT, UPDATE",

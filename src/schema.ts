@@ -5,6 +5,7 @@ import { type AuthChecker, buildSchema } from "type-graphql";
 import { Role } from "./entities/enums.js";
 import { AppError } from "./errors.js";
 import { type Context } from "./resolvers/context.js";
+import { AlertResolver } from "./resolvers/AlertResolver.js";
 import { IntegrationResolver, XeroOrganisationResolver } from "./resolvers/IntegrationResolver.js";
 import { InvoiceResolver, LineItemResolver } from "./resolvers/InvoiceResolver.js";
 import { ParticipantResolver } from "./resolvers/ParticipantResolver.js";
@@ -12,7 +13,12 @@ import { PaymentResolver } from "./resolvers/PaymentResolver.js";
 import { SupportItemResolver } from "./resolvers/SupportItemResolver.js";
 import { SyncAttemptResolver, SyncRunResolver } from "./resolvers/SyncResolver.js";
 import { TaxRateResolver } from "./resolvers/TaxRateResolver.js";
-import { PaymentSubscription, SyncStatusSubscription } from "./subscriptions/SubscriptionResolver.js";
+import {
+  AlertSubscription,
+  ConnectionStatusSubscription,
+  PaymentSubscription,
+  SyncStatusSubscription,
+} from "./subscriptions/SubscriptionResolver.js";
 
 const roles = [Role.VIEWER, Role.BOOKKEEPER, Role.ADMIN];
 
@@ -28,6 +34,9 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
   };
   return buildSchema({
     resolvers: [
+      AlertResolver,
+      AlertSubscription,
+      ConnectionStatusSubscription,
       IntegrationResolver,
       InvoiceResolver,
       LineItemResolver,

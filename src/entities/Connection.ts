@@ -1,5 +1,5 @@
 import { Field, ID, Int, ObjectType } from "type-graphql";
-import { Column, Entity, ForeignKey, Unique } from "typeorm";
+import { Column, Entity, ForeignKey, Index, Unique } from "typeorm";
 import { DateTimeScalar } from "../scalars.js";
 import { InstantColumn, WorkspaceRecord } from "./columns.js";
 import { ConnectionStatus } from "./enums.js";
@@ -12,6 +12,9 @@ import { Integration } from "./Integration.js";
 @ObjectType("XeroOrganisation", { description: "A Xero organisation that this workspace is, or was, connected to." })
 @Entity("connection")
 @Unique("uq_connection_tenant", ["workspaceId", "tenantId"])
+@Index("ix_connection_check_due_at", { synchronize: false })
+@Index("ix_connection_last_activity_at", { synchronize: false })
+@Index("ix_connection_xero_user", ["xeroUserId"])
 @ForeignKey(() => Integration, ["workspaceId"], ["workspaceId"], { name: "fk_connection_workspace" })
 export class Connection extends WorkspaceRecord {
   @Field(() => ID, { description: "Xero's id of the organisation." })
@@ -93,4 +96,16 @@ export class Connection extends WorkspaceRecord {
   /** When accounts, tax rates and the organisation itself were last read from Xero. */
   @InstantColumn({ nullable: true })
   dataReadAt!: Date | null;
+
+  /** The last sync, payment, import or change of settings; reading in the background is none. */
+  @InstantColumn({ default: () => "now()" })
+  lastActivityAt!: Date;
+
+  /** When the next light call is due that notices a link ended at Xero. */
+  @InstantColumn({ default: () => "now()" })
+  checkDueAt!: Date;
+
+  /** Since when Xero refuses access tokens that it has only just issued; null: it does not. */
+  @InstantColumn({ nullable: true })
+  refusedSince!: Date | null;
 }

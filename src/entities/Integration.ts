@@ -48,6 +48,13 @@ export class Integration {
   @MoneyColumn({ default: 0 })
   paidTolerance!: string;
 
+  @Field(() => Boolean, {
+    description:
+      "Keep the link to Xero alive however long nobody uses it; off: it is ended after 60 days without activity.",
+  })
+  @Column({ type: "boolean", default: false })
+  keepConnectionAlive!: boolean;
+
   /** What the next invoice without a number of its own is numbered. */
   @Column({ type: "integer", default: 1 })
   nextInvoiceNumber!: number;

@@ -1,9 +1,9 @@
 import { Column, Entity, PrimaryColumn } from "typeorm";
 import { InstantColumn } from "./columns.js";
-import { type PaymentEventKind, type SyncRunStatus, type SyncStatus } from "./enums.js";
+import { type ConnectionStatus, type PaymentEventKind, type SyncRunStatus, type SyncStatus } from "./enums.js";
 
 /** What an entry of the event log is about: each subscription reads one topic. */
-export type Topic = "SYNC" | "PAYMENT";
+export type Topic = "SYNC" | "PAYMENT" | "CONNECTION" | "ALERT";
 
 /** One thing that happened in a workspace. Cursors grow in commit order, without gaps. */
 @Entity("event_log")
@@ -37,6 +37,15 @@ export class LogEvent {
 
   @Column({ type: "text", nullable: true })
   paymentEventKind!: PaymentEventKind | null;
+
+  @Column({ type: "uuid", nullable: true })
+  connectionId!: string | null;
+
+  @Column({ type: "text", nullable: true })
+  connectionStatus!: ConnectionStatus | null;
+
+  @Column({ type: "uuid", nullable: true })
+  alertId!: string | null;
 }
 
 /** The last cursor given out in a workspace; its row's lock is what puts commits in order. */

@@ -171,5 +171,13 @@ export type PaymentEventKind = keyof typeof PaymentEventKind;
 export const PaymentEventKind = names("RECEIVED", "CHANGED", "REVERSED");
 registerEnumType(PaymentEventKind, { name: "PaymentEventKind" });
 
+export type AlertKind = keyof typeof AlertKind;
+export const AlertKind = names("CONNECTION_LOST", "CONNECTION_EXPIRING", "DISCONNECTED_INACTIVE");
+registerEnumType(AlertKind, { name: "AlertKind" });
+
+export type AlertState = keyof typeof AlertState;
+export const AlertState = names("OPEN", "RESOLVED");
+registerEnumType(AlertState, { name: "AlertState" });
+
 /** What became of a webhook's event. */
 export type WebhookEventStatus = "RECEIVED" | "APPLIED" | "IGNORED" | "FAILED";

@@ -9,6 +9,8 @@ import { Logger as QueueLogger, runTaskList, type TaskList, type WorkerPool } fr
 import { Pool } from "pg";
 import { type Database } from "../database.js";
 import { type Logger, messageOf, withCorrelation } from "../logger.js";
+import { type ConnectionCare } from "../services/ConnectionCare.js";
+import { type Disconnections } from "../services/Disconnections.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
 import { type Puller } from "../services/Puller.js";
 import { type Sweep } from "../services/Sweep.js";
@@ -19,24 +21,25 @@ export interface WorkerServices {
   pusher: Pusher;
   puller: Puller;
   organisationData: OrganisationData;
+  connectionCare: ConnectionCare;
+  disconnections: Disconnections;
   sweep: Sweep;
 }
 
 const concurrency = 4;
-const sweepEveryMs = 15_000;
 
 export class Worker {
   private pool: WorkerPool | undefined;
   private connections: Pool | undefined;
   private sweepTimer: NodeJS.Timeout | undefined;
-  private sweeping: Promise<void> = Promise.resolve();
+  private sweeping: Promise<void> | null = null;
   /** What runs alone now, and whether it was asked for again. */
   private readonly running = new Map<string, boolean>();
 
   constructor(
     private readonly database: Database,
     private readonly services: WorkerServices,
-    private readonly options: { url: string; logger: Logger },
+    private readonly options: { url: string; logger: Logger; sweepEveryMs: number },
   ) {}
 
   /** Starts to take jobs; resolves once it does. */
@@ -66,8 +69,8 @@ export class Worker {
     );
     this.database.signals.on("jobs", this.nudge);
     this.sweepTimer = setInterval(() => {
-      this.sweeping = this.sweep();
-    }, sweepEveryMs);
+      this.sweeping ??= this.sweep().finally(() => (this.sweeping = null));
+    }, this.options.sweepEveryMs);
   }
 
   /** Stops taking jobs and waits for those in hand. */
@@ -84,13 +87,15 @@ export class Worker {
   };
 
   private tasks(): TaskList {
-    const { pusher, puller, organisationData } = this.services;
+    const { pusher, puller, organisationData, connectionCare, disconnections } = this.services;
     const run: { [T in keyof Tasks]: (payload: Tasks[T]) => Promise<void> } = {
       push: ({ workspaceId, connectionId }) =>
         this.alone(`push:${connectionId}`, () => pusher.push(workspaceId, connectionId)),
       pull: ({ workspaceId, connectionId }) =>
         this.alone(`pull:${connectionId}`, () => puller.pull(workspaceId, connectionId)),
       refresh: ({ workspaceId, connectionId }) => organisationData.refreshById(workspaceId, connectionId),
+      check: ({ workspaceId, connectionId }) => connectionCare.check(workspaceId, connectionId),
+      release: ({ workspaceId, connectionId }) => disconnections.release(workspaceId, connectionId),
     };
     return Object.fromEntries(
       (Object.keys(run) as (keyof Tasks)[]).map((task) => [
@@ -125,6 +130,7 @@ export class Worker {
   private async sweep(): Promise<void> {
     try {
       await this.services.sweep.run();
+      await this.services.connectionCare.run();
     } catch (error) {
       this.options.logger.warn({ reason: messageOf(error) }, "the sweep failed and will run again");
     }

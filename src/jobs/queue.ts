@@ -13,6 +13,10 @@ export interface Tasks {
   pull: { workspaceId: string; connectionId: string };
   /** Read accounts, tax rates and the organisation itself. */
   refresh: { workspaceId: string; connectionId: string };
+  /** See whether the link is still alive. */
+  check: { workspaceId: string; connectionId: string };
+  /** End at Xero what was given up here. */
+  release: { workspaceId: string; connectionId: string };
 }
 
 export interface EnqueueOptions {

@@ -85,6 +85,17 @@ export class IntegrationResolver {
   }
 
   @Authorized("ADMIN")
+  @Mutation(() => Connection, {
+    description: "Ends the connection at Xero too; record links, settings and history stay.",
+  })
+  disconnectXero(
+    @Arg("organisationId", () => ID) organisationId: string,
+    @Ctx() { services, viewer }: Context,
+  ): Promise<Connection> {
+    return services.disconnections.disconnect(viewer, organisationId);
+  }
+
+  @Authorized("ADMIN")
   @Mutation(() => Integration)
   updateIntegration(
     @Arg("input", () => UpdateIntegrationInput) input: UpdateIntegrationInput,
@@ -156,5 +167,18 @@ export class XeroOrganisationResolver {
   @FieldResolver(() => Boolean, { description: "Whether this is the organisation that syncs use." })
   active(@Root() { id }: Connection, @Ctx() { loaders }: Context): Promise<boolean> {
     return loaders.isActive.load(id);
+  }
+
+  @FieldResolver(() => DateTimeScalar, {
+    nullable: true,
+    description:
+      "When it is ended for want of activity, if nothing happens until then; null while kept alive, and when it is not connected.",
+  })
+  async expiresAt(
+    @Root() { id, connectionStatus, lastActivityAt }: Connection,
+    @Ctx() { loaders, services }: Context,
+  ): Promise<Date | null> {
+    if (connectionStatus !== "CONNECTED" || (await loaders.isKeptAlive.load(id))) return null;
+    return new Date(lastActivityAt.getTime() + services.connectionEndsAfterMs);
   }
 }

@@ -1,5 +1,7 @@
 /** What every resolver is given: who asks, the services, and loaders that gather what one operation needs into few statements. */
+import { type Alerts } from "../services/Alerts.js";
 import { type Connections } from "../services/Connections.js";
+import { type Disconnections } from "../services/Disconnections.js";
 import { type Integrations } from "../services/Integrations.js";
 import { type Invoices } from "../services/Invoices.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
@@ -14,7 +16,11 @@ import { type Viewer } from "../viewer.js";
 import { type Loaders } from "./loaders.js";
 
 export interface Services {
+  alerts: Alerts;
   connections: Connections;
+  /** So long after its last activity a link is ended. */
+  connectionEndsAfterMs: number;
+  disconnections: Disconnections;
   eventFeed: EventFeed;
   integrations: Integrations;
   invoices: Invoices;

@@ -6,6 +6,7 @@ import DataLoader from "dataloader";
 import { type EntityTarget, type FindOptionsWhere, In } from "typeorm";
 import { type Database, type WorkspaceTransaction } from "../database.js";
 import { Account } from "../entities/Account.js";
+import { Alert } from "../entities/Alert.js";
 import { type WorkspaceRecord } from "../entities/columns.js";
 import { Connection } from "../entities/Connection.js";
 import { ContactLink } from "../entities/ContactLink.js";
@@ -30,12 +31,14 @@ import { readInvoicesOf } from "../services/invoicesOf.js";
 /** One operation's loaders. */
 export interface Loaders {
   account: DataLoader<string, Account | null>;
+  alert: DataLoader<string, Alert | null>;
   attemptsOf: (first: number) => DataLoader<string, SyncAttempt[]>;
   connection: DataLoader<string, Connection | null>;
   contactLink: DataLoader<string, ContactLink | null>;
   invoice: DataLoader<string, Invoice | null>;
   invoicesOf: (page: PageRequest) => DataLoader<string, Page<Invoice>>;
   isActive: DataLoader<string, boolean>;
+  isKeptAlive: DataLoader<string, boolean>;
   linesOf: DataLoader<string, LineItem[]>;
   outcomesOf: DataLoader<string, Map<SyncOutcome, number>>;
   participant: DataLoader<string, Participant | null>;
@@ -88,6 +91,7 @@ export function createLoaders(
       const rows = await tx.manager.findBy(Account, { workspaceId, accountId: In([...ids]) });
       return ids.map((id) => rows.find(({ accountId }) => accountId === id) ?? null);
     }),
+    alert: byId(Alert),
     attemptsOf: perArguments((first: number) =>
       batch(async (tx, ids) => {
         const rows = await tx.manager
@@ -121,6 +125,10 @@ export function createLoaders(
     isActive: batch(async (tx, ids) => {
       const { activeConnectionId } = await loadIntegration(tx);
       return ids.map((id) => id === activeConnectionId);
+    }),
+    isKeptAlive: batch(async (tx, ids) => {
+      const { keepConnectionAlive } = await loadIntegration(tx);
+      return ids.map(() => keepConnectionAlive);
     }),
     linesOf: ofInvoice((tx, ids) =>
       tx.manager.find(LineItem, {

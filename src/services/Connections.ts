@@ -8,20 +8,26 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Field, ObjectType } from "type-graphql";
 import { v7 as uuidv7 } from "uuid";
-import { type Database, type Transaction } from "../database.js";
+import { type Database, type Transaction, type WorkspaceTransaction } from "../database.js";
 import { Connection } from "../entities/Connection.js";
 import { Consent } from "../entities/Consent.js";
 import { Integration } from "../entities/Integration.js";
-import { AppError } from "../errors.js";
+import { AppError, badInput } from "../errors.js";
 import { type Logger, messageOf } from "../logger.js";
 import { DateTimeScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
 import { type Grants } from "../xero/Grants.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { type TenantLink, type XeroIdentity } from "../xero/XeroIdentity.js";
-import { enqueue, wakeConnection } from "../jobs/queue.js";
+import { missingScopes } from "../xero/scopes.js";
+import { enqueue } from "../jobs/queue.js";
+import { noteActivity, setStatus, standing } from "./connectionStatus.js";
+import { requestRelease } from "./Disconnections.js";
+import { loadIntegration } from "./Integrations.js";
+import { lacksScopes } from "./LinkWatch.js";
 import { load } from "./loading.js";
 import { type OrganisationData } from "./OrganisationData.js";
+import { queueWhatBecameDue } from "./sync/queueRun.js";
 
 @ObjectType()
 export class ConnectXeroPayload {
@@ -38,12 +44,16 @@ export type ConsentFailure =
   | "ACCESS_DENIED"
   | "CODE_REFUSED"
   | "NO_ORGANISATION"
+  | "MISSING_SCOPES"
   | "XERO_UNAVAILABLE"
   | "MISCONFIGURED"
   | "INTERNAL";
 
 /** Whose grant a consent became, and which of that user's consents it was. */
 type Granted = { xeroUserId: string; authEventId: string };
+
+/** A consent may also name an accountant's practices, which have no invoices. */
+const organisationType = "ORGANISATION";
 
 const stateLifeMs = 600_000;
 const claimMs = 120_000;
@@ -103,10 +113,17 @@ export class Connections {
   async select(viewer: Viewer, id: string): Promise<Connection> {
     const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const chosen = await load(tx, Connection, id, { thing: "Xero organisation", field: "id" });
+      if (chosen.tenantType !== organisationType) {
+        throw badInput({
+          field: "id",
+          reason: `${chosen.name} is no organisation but a practice, which has no invoices`,
+        });
+      }
       if (chosen.connectionStatus !== "CONNECTED") {
         throw new AppError("XERO_NOT_CONNECTED", `${chosen.name} is not connected. Connect to Xero again.`);
       }
       await tx.manager.update(Integration, { workspaceId: tx.workspaceId }, { activeConnectionId: chosen.id });
+      await noteActivity(tx, chosen.id);
       if (chosen.dataReadAt === null) enqueue(tx, "refresh", { workspaceId: tx.workspaceId, connectionId: chosen.id });
       return chosen;
     });
@@ -140,7 +157,7 @@ export class Connections {
     let links: TenantLink[];
     try {
       granted = await this.exchange(consent, query.code);
-      links = await this.identity.connections(await this.grants.accessToken(granted.xeroUserId), granted.authEventId);
+      links = await this.organisationsOf(granted);
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
       this.logger.warn({ kind: error.kind, operation: error.operation }, "Xero did not let a consent be finished");
@@ -148,7 +165,10 @@ export class Connections {
       return error.kind === "MISCONFIGURED" ? "MISCONFIGURED" : "XERO_UNAVAILABLE";
     }
     if (links.length === 0) return "NO_ORGANISATION";
-    const connections = await this.keep(consent, granted, links);
+    const missing = missingScopes(await this.grants.scopes(granted.xeroUserId));
+    const connections = await this.keep(consent, granted.xeroUserId, links, missing);
+    await this.database.asSystem((tx) => markUsed(tx, consent.stateHash));
+    if (missing.length > 0) return "MISSING_SCOPES";
     // A person waits for the accounts to choose from; should Xero fail now, the job queued with the connection reads them.
     await Promise.all(
       connections.map((connection) =>
@@ -161,6 +181,12 @@ export class Connections {
       ),
     );
     return null;
+  }
+
+  /** What this consent connected, and nothing else that the same person may have connected for somebody else. */
+  private async organisationsOf({ xeroUserId, authEventId }: Granted): Promise<TenantLink[]> {
+    const links = await this.grants.use(xeroUserId, (token) => this.identity.connections(token, authEventId));
+    return links.filter((link) => link.authEventId === authEventId);
   }
 
   /** The grant for the code. It is kept at once, with the consent, for the code works only once. */
@@ -176,51 +202,67 @@ export class Connections {
     return granted;
   }
 
-  /** Connections and the used state, in one transaction: a consent is kept whole or not at all. */
-  private async keep(consent: Consent, { xeroUserId }: Granted, links: TenantLink[]): Promise<Connection[]> {
-    return this.database.asSystem(async (tx) => {
-      await markUsed(tx, consent.stateHash);
+  /** Keeps the consent's connections, all or none; a repeat changes nothing. */
+  private async keep(
+    { workspaceId }: Consent,
+    xeroUserId: string,
+    links: TenantLink[],
+    missing: string[],
+  ): Promise<Connection[]> {
+    return this.database.inWorkspace(workspaceId, async (tx) => {
       const connections: Connection[] = [];
-      for (const link of links) connections.push(await keepLink(tx, consent.workspaceId, xeroUserId, link));
-      const [only] = connections;
-      if (only && connections.length === 1) {
-        await tx.manager.update(Integration, { workspaceId: consent.workspaceId }, { activeConnectionId: only.id });
+      for (const link of links) connections.push(await keepLink(tx, xeroUserId, link, missing));
+      const [only, ...others] = connections.filter(({ tenantType }) => tenantType === organisationType);
+      if (only && others.length === 0) {
+        await tx.manager.update(Integration, { workspaceId }, { activeConnectionId: only.id });
       }
+      if (missing.length > 0) return connections;
+      const { enabled } = await loadIntegration(tx);
       for (const { id } of connections) {
-        enqueue(tx, "refresh", { workspaceId: consent.workspaceId, connectionId: id });
-        wakeConnection(tx, consent.workspaceId, id);
+        enqueue(tx, "refresh", { workspaceId, connectionId: id });
+        if (enabled) await queueWhatBecameDue(tx, id);
       }
       return connections;
     });
   }
 }
 
+/** Keeps one of a consent's organisations: a new connection, or the one there was, with its settings, mappings and links. */
 async function keepLink(
-  tx: Transaction,
-  workspaceId: string,
+  tx: WorkspaceTransaction,
   xeroUserId: string,
   link: TenantLink,
+  missing: string[],
 ): Promise<Connection> {
-  const { tenantId } = link;
-  const known = await tx.manager.findOneBy(Connection, { workspaceId, tenantId });
-  const connection = tx.manager.create(Connection, {
-    ...known,
+  const { workspaceId } = tx;
+  const { tenantId, connectionId: xeroConnectionId } = link;
+  const known = await tx.manager.findOne(Connection, {
+    where: { workspaceId, tenantId },
+    lock: { mode: "pessimistic_write" },
+  });
+  // Another user's link to the same organisation takes the place of the first one's, which is given up.
+  if (known && standing.includes(known.connectionStatus) && known.xeroConnectionId !== xeroConnectionId) {
+    await requestRelease(tx, known);
+  }
+  const id = known?.id ?? uuidv7();
+  const facts = {
     workspaceId,
-    id: known?.id ?? uuidv7(),
+    id,
     tenantId,
-    xeroConnectionId: link.connectionId,
+    xeroConnectionId,
     xeroUserId,
     tenantType: link.tenantType,
     name: link.tenantName,
-    connectionStatus: "CONNECTED",
-    statusReason: null,
-    missingScopes: [],
     pullNotBefore: null,
     connectedAt: new Date(),
-    disconnectedAt: null,
-  });
-  await tx.manager.upsert(Connection, connection, ["workspaceId", "id"]);
-  return tx.manager.findOneByOrFail(Connection, { workspaceId, id: connection.id });
+    lastActivityAt: new Date(),
+  };
+  // A new one comes into being as something that is not connected yet, so that becoming it is a change like any other.
+  if (known) await tx.manager.update(Connection, { workspaceId, id }, facts);
+  else await tx.manager.insert(Connection, { ...facts, connectionStatus: "DISCONNECTED" });
+  const connection = await tx.manager.findOneByOrFail(Connection, { workspaceId, id });
+  await setStatus(tx, connection, missing.length > 0 ? lacksScopes(missing) : { status: "CONNECTED", reason: null });
+  return tx.manager.findOneByOrFail(Connection, { workspaceId, id });
 }
 
 async function markUsed(tx: Transaction, stateHash: string): Promise<void> {

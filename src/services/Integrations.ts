@@ -11,10 +11,12 @@ import { TaxRateMapping } from "../entities/TaxRateMapping.js";
 import { AppError } from "../errors.js";
 import { DecimalScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
-import { wakeConnection } from "../jobs/queue.js";
+import { enqueue, wakeConnection } from "../jobs/queue.js";
 import { findActiveConnection, loadAccount, loadRevenueAccount } from "./accounts.js";
+import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { Problems } from "./problems.js";
+import { queueWhatBecameDue } from "./sync/queueRun.js";
 
 @InputType({ description: "In every input of an update: a field left out keeps its value, null clears it." })
 export class UpdateIntegrationInput {
@@ -44,6 +46,9 @@ export class UpdateIntegrationInput {
 
   @Field(() => DecimalScalar, { nullable: true })
   paidTolerance?: string | null;
+
+  @Field(() => Boolean, { nullable: true })
+  keepConnectionAlive?: boolean | null;
 }
 
 /** What a sync needs to know once it is certain that it may run. */
@@ -52,7 +57,14 @@ export interface ReadyToSync {
   connection: Connection;
 }
 
-const neverCleared = ["enabled", "lineAmountTypes", "initialInvoiceStatus", "numbering", "paidTolerance"] as const;
+const neverCleared = [
+  "enabled",
+  "lineAmountTypes",
+  "initialInvoiceStatus",
+  "numbering",
+  "paidTolerance",
+  "keepConnectionAlive",
+] as const;
 
 /** NDIS is Australia's, so its largest time zone stands in until an organisation is connected. */
 const fallbackTimeZone = "Australia/Sydney";
@@ -122,10 +134,8 @@ export class Integrations {
       await this.chooseAccounts(tx, input);
       if (Object.keys(changes).length > 0) await tx.manager.update(Integration, key, changes);
       // What waited while the switch was off goes on at once.
-      if (input.enabled) {
-        const connections = await tx.manager.findBy(Connection, { ...key, connectionStatus: "CONNECTED" });
-        for (const { id } of connections) wakeConnection(tx, tx.workspaceId, id);
-      }
+      if (input.enabled) await resume(tx);
+      await noteActivity(tx);
       return loadIntegration(tx);
     });
   }
@@ -201,6 +211,17 @@ export class Integrations {
 /** The workspace's settings. */
 export async function loadIntegration(tx: WorkspaceTransaction): Promise<Integration> {
   return tx.manager.findOneByOrFail(Integration, { workspaceId: tx.workspaceId });
+}
+
+/** The switch is on: what waited for it goes on, and what failed for want of it is queued. */
+async function resume(tx: WorkspaceTransaction): Promise<void> {
+  const { workspaceId } = tx;
+  const connections = await tx.manager.findBy(Connection, { workspaceId, connectionStatus: "CONNECTED" });
+  for (const { id, dataReadAt } of connections) {
+    wakeConnection(tx, workspaceId, id);
+    await queueWhatBecameDue(tx, id);
+    if (dataReadAt === null) enqueue(tx, "refresh", { workspaceId, connectionId: id });
+  }
 }
 
 /** Whether invoices can find their tax in Xero: some rate is mapped, and the default one if there is one. */

@@ -41,8 +41,7 @@ export class OrganisationData {
   /** Reads the active organisation's data now. Throws XERO_DISABLED, XERO_NOT_CONNECTED, XERO_RATE_LIMITED or XERO_UNAVAILABLE. */
   async refreshActive(viewer: Viewer): Promise<Integration> {
     const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      if (!(await loadIntegration(tx)).enabled)
-        throw new AppError("XERO_DISABLED", "The Xero integration is switched off.");
+      if (!(await loadIntegration(tx)).enabled) throw switchedOff();
       return findActiveConnection(tx);
     });
     if (connection?.connectionStatus !== "CONNECTED") {
@@ -63,7 +62,18 @@ export class OrganisationData {
       await keepOrganisation(tx, connection.id, organisation);
       await keepAccounts(tx, connection.id, accounts);
       await keepTaxRates(tx, connection.id, taxRates);
+      await tx.manager.update(
+        Connection,
+        { workspaceId: tx.workspaceId, id: connection.id },
+        { dataReadAt: new Date() },
+      );
     });
+  }
+
+  /** Reads the organisation itself again, which is the lightest call there is. Throws XeroFailure. */
+  async refreshOrganisation(connection: Connection): Promise<void> {
+    const organisation = await this.gateway.call(connection, (accounting) => accounting.fetchOrganisation());
+    await this.database.inWorkspace(connection.workspaceId, (tx) => keepOrganisation(tx, connection.id, organisation));
   }
 
   /** The job's form of `refresh`: does nothing where the connection is gone or the switch is off. */
@@ -91,12 +101,17 @@ export class OrganisationData {
   }
 }
 
+function switchedOff(): AppError {
+  return new AppError("XERO_DISABLED", "The Xero integration is switched off. Switch it on in its settings.");
+}
+
 /** What a client is told when it waits for Xero and Xero fails. */
 function unavailable(failure: XeroFailure): AppError {
   if (failure.kind === "RATE_LIMITED") {
     const retryAfterSeconds = Math.ceil((failure.retryAfterMs ?? 60_000) / 1000);
     return new AppError("XERO_RATE_LIMITED", "Xero asks to wait before it is called again.", { retryAfterSeconds });
   }
+  if (failure.kind === "SWITCHED_OFF") return switchedOff();
   const lost = ["DISCONNECTED", "MISSING_SCOPE", "INVALID_GRANT"].includes(failure.kind);
   return lost
     ? new AppError(
@@ -120,7 +135,6 @@ async function keepOrganisation(
       isDemoCompany: organisation.isDemoCompany,
       shortCode: organisation.shortCode ?? null,
       timeZone: timeZones[organisation.timeZone?.toUpperCase() ?? ""] ?? null,
-      dataReadAt: new Date(),
     },
   );
 }

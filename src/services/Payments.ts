@@ -12,6 +12,7 @@ import { moneyText } from "../money.js";
 import { record } from "../subscriptions/eventLog.js";
 import { type Viewer } from "../viewer.js";
 import { type XeroInvoiceAnswer } from "../xero/answers.js";
+import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
 
@@ -82,6 +83,7 @@ export async function applyAnswer(
     },
   );
   const rolledUp = await rollUp(tx, invoice.id);
+  if (changes.length > 0) await noteActivity(tx, connectionId);
   for (const { paymentId, kind } of changes) {
     record(tx, { topic: "PAYMENT", invoiceId: invoice.id, paymentId, paymentEventKind: kind });
   }

@@ -7,6 +7,7 @@ import { TaxRate } from "../entities/TaxRate.js";
 import { DecimalScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
 import { loadRevenueAccount } from "./accounts.js";
+import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
 import { likePattern } from "./Participants.js";
@@ -83,6 +84,7 @@ export class SupportItems {
         .values({ workspaceId: tx.workspaceId, id: uuidv7(), itemNumber, ...changes })
         .orUpdate(columnsOf(changes), ["workspace_id", "item_number"])
         .execute();
+      await noteActivity(tx);
       return tx.manager.findOneByOrFail(SupportItem, { workspaceId: tx.workspaceId, itemNumber });
     });
   }

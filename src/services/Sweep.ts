@@ -5,30 +5,44 @@
 import { type Database } from "../database.js";
 import { enqueue, type Tasks } from "../jobs/queue.js";
 
+/** `needsLink`: what is due of it can be done only while the link is up; the rest is also how a lost link is told to what is queued. */
 const forgotten = `
-  SELECT 'push' AS task, a.workspace_id AS "workspaceId", a.connection_id AS "connectionId" FROM sync_attempt a
+  SELECT 'push' AS task, a.workspace_id AS "workspaceId", a.connection_id AS "connectionId", false AS "needsLink" FROM sync_attempt a
   WHERE a.outcome = 'PENDING' AND a.batch_id IS NULL AND coalesce(a.not_before, a.queued_at) < now() - interval '5 s'
   UNION
-  SELECT 'push', b.workspace_id, b.connection_id FROM sync_batch b
+  SELECT 'push', b.workspace_id, b.connection_id, b.state = 'SENT' FROM sync_batch b
   WHERE b.state <> 'DONE' AND b.lease_until < now() AND (b.not_before IS NULL OR b.not_before < now())
   UNION
-  SELECT 'pull', w.workspace_id, w.connection_id FROM webhook_event w
+  SELECT 'pull', w.workspace_id, w.connection_id, true FROM webhook_event w
   WHERE w.status = 'RECEIVED' AND w.connection_id IS NOT NULL AND w.received_at < now() - interval '5 s'`;
+
+/** What is done whether the link is up or not, and with the switch off too. */
+const unended = `
+  SELECT DISTINCT 'release' AS task, r.workspace_id AS "workspaceId", r.connection_id AS "connectionId" FROM release r
+  WHERE r.due_at < now() - interval '5 s'`;
+
+interface Due {
+  task: "push" | "pull" | "release";
+  workspaceId: string;
+  connectionId: string;
+}
 
 export class Sweep {
   constructor(private readonly database: Database) {}
 
-  /** Queues a wake-up for every organisation that has something due; of connections that are up and switched on. */
+  /** Queues a wake-up for every organisation that has something due. */
   async run(): Promise<void> {
     await this.database.asSystem(async (tx) => {
-      const due: { task: "push" | "pull"; workspaceId: string; connectionId: string }[] = await tx.manager.query(
-        `SELECT f.* FROM (${forgotten}) f
-         JOIN connection c ON c.workspace_id = f."workspaceId" AND c.id = f."connectionId" AND c.connection_status = 'CONNECTED'
+      const due: Due[] = await tx.manager.query(
+        `SELECT f.task, f."workspaceId", f."connectionId" FROM (${forgotten}) f
+         JOIN connection c ON c.workspace_id = f."workspaceId" AND c.id = f."connectionId"
+           AND (c.connection_status = 'CONNECTED' OR NOT f."needsLink")
            AND (f.task <> 'pull' OR c.pull_not_before IS NULL OR c.pull_not_before < now())
-         JOIN integration i ON i.workspace_id = f."workspaceId" AND i.enabled`,
+         JOIN integration i ON i.workspace_id = f."workspaceId" AND i.enabled
+         UNION ${unended}`,
       );
       for (const { task, workspaceId, connectionId } of due) {
-        enqueue(tx, task, { workspaceId, connectionId } satisfies Tasks["push"]);
+        enqueue(tx, task, { workspaceId, connectionId } satisfies Tasks[typeof task]);
       }
     });
   }

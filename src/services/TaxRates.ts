@@ -16,6 +16,7 @@ import { decimalText } from "../money.js";
 import { DecimalScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
 import { findActiveConnection } from "./accounts.js";
+import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { Problems } from "./problems.js";
 import { effectiveRateOf } from "./totals.js";
@@ -115,6 +116,7 @@ export class TaxRates {
         const rate = tx.manager.create(TaxRate, { workspaceId: tx.workspaceId, id, name, effectiveRate, components });
         await tx.manager.upsert(TaxRate, rate, ["workspaceId", "id"]);
         await unmapMismatches(tx, rate);
+        await noteActivity(tx);
         return rate;
       });
     } catch (error) {
@@ -129,6 +131,7 @@ export class TaxRates {
       const rate = await load(tx, TaxRate, taxRateId, { thing: "tax rate", field: "taxRateId", lock: true });
       const connection = await findActiveConnection(tx);
       if (!connection) throw new AppError("XERO_NOT_CONNECTED", "Connect to Xero and choose an organisation first.");
+      await noteActivity(tx, connection.id);
       const key = { workspaceId: tx.workspaceId, connectionId: connection.id, taxRateId: rate.id };
       if (taxType === null) {
         await tx.manager.delete(TaxRateMapping, key);

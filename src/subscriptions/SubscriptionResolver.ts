@@ -3,9 +3,11 @@
  * order, then what is new, nothing twice and nothing left out.
  */
 import { Arg, Ctx, Field, FieldResolver, ID, ObjectType, Resolver, Root, Subscription } from "type-graphql";
-import { PaymentEventKind, SyncRunStatus, SyncStatus } from "../entities/enums.js";
+import { Alert } from "../entities/Alert.js";
+import { Connection } from "../entities/Connection.js";
+import { ConnectionStatus, PaymentEventKind, SyncRunStatus, SyncStatus } from "../entities/enums.js";
 import { Invoice } from "../entities/Invoice.js";
-import { type LogEvent } from "../entities/LogEvent.js";
+import { type LogEvent, type Topic } from "../entities/LogEvent.js";
 import { Payment } from "../entities/Payment.js";
 import { SyncRun } from "../entities/SyncRun.js";
 import { type Context } from "../resolvers/context.js";
@@ -43,6 +45,29 @@ class PaymentEvent {
   paymentId!: string;
   invoiceId!: string;
   paymentEventKind!: PaymentEventKind;
+}
+
+@ObjectType()
+class ConnectionStatusEvent {
+  @Field(() => ID)
+  cursor!: string;
+
+  @Field(() => DateTimeScalar)
+  at!: Date;
+
+  connectionId!: string;
+  connectionStatus!: ConnectionStatus;
+}
+
+@ObjectType()
+class AlertEvent {
+  @Field(() => ID)
+  cursor!: string;
+
+  @Field(() => DateTimeScalar)
+  at!: Date;
+
+  alertId!: string;
 }
 
 interface SyncStatusArguments {
@@ -83,6 +108,15 @@ async function followPayments(
     after ?? null,
     (event) => event.topic === "PAYMENT" && (!invoice || event.invoiceId === invoice.id),
   );
+}
+
+/** Follows all that the workspace's log tells on one topic. */
+function followTopic(
+  { services, viewer }: Context,
+  topic: Topic,
+  { after }: { after?: string | null },
+): Promise<AsyncIterable<LogEvent>> {
+  return services.eventFeed.follow(viewer.workspaceId, after ?? null, (event) => event.topic === topic);
 }
 
 @Resolver(() => SyncStatusEvent)
@@ -138,5 +172,55 @@ export class PaymentSubscription {
   @FieldResolver(() => Invoice)
   invoice(@Root() { invoiceId }: PaymentEvent, @Ctx() { loaders }: Context): Promise<Invoice | null> {
     return loaders.invoice.load(invoiceId);
+  }
+}
+
+@Resolver(() => ConnectionStatusEvent)
+export class ConnectionStatusSubscription {
+  @Subscription(() => ConnectionStatusEvent, {
+    description: "Every change of the link to an organisation.",
+    subscribe: ({ context, args }) =>
+      followTopic(context as Context, "CONNECTION", args as { after?: string | null }) as never,
+  })
+  connectionStatus(
+    @Root() event: LogEvent,
+    @Arg("after", () => ID, { nullable: true }) _after: string | null | undefined,
+  ): ConnectionStatusEvent {
+    return event as unknown as ConnectionStatusEvent;
+  }
+
+  @FieldResolver(() => Connection)
+  organisation(
+    @Root() { connectionId }: ConnectionStatusEvent,
+    @Ctx() { loaders }: Context,
+  ): Promise<Connection | null> {
+    return loaders.connection.load(connectionId);
+  }
+
+  @FieldResolver(() => ConnectionStatus, {
+    description: "The status as it was when the event happened, not as it is when it is read.",
+  })
+  status(@Root() { connectionStatus }: ConnectionStatusEvent): ConnectionStatus {
+    return connectionStatus;
+  }
+}
+
+@Resolver(() => AlertEvent)
+export class AlertSubscription {
+  @Subscription(() => AlertEvent, {
+    description: "Alerts that open, are met again or are resolved.",
+    subscribe: ({ context, args }) =>
+      followTopic(context as Context, "ALERT", args as { after?: string | null }) as never,
+  })
+  alerts(
+    @Root() event: LogEvent,
+    @Arg("after", () => ID, { nullable: true }) _after: string | null | undefined,
+  ): AlertEvent {
+    return event as unknown as AlertEvent;
+  }
+
+  @FieldResolver(() => Alert)
+  alert(@Root() { alertId }: AlertEvent, @Ctx() { loaders }: Context): Promise<Alert | null> {
+    return loaders.alert.load(alertId);
   }
 }

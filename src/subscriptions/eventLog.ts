@@ -8,7 +8,18 @@ import { type LogEvent, type Topic } from "../entities/LogEvent.js";
 
 /** What happened. What is left out is null. */
 export type NewEvent = { topic: Topic } & Partial<
-  Pick<LogEvent, "runId" | "invoiceId" | "paymentId" | "syncStatus" | "runStatus" | "paymentEventKind">
+  Pick<
+    LogEvent,
+    | "runId"
+    | "invoiceId"
+    | "paymentId"
+    | "syncStatus"
+    | "runStatus"
+    | "paymentEventKind"
+    | "connectionId"
+    | "connectionStatus"
+    | "alertId"
+  >
 >;
 
 /** PostgreSQL's channel on which processes wake each other's readers; the payload is the workspace. */
@@ -20,11 +31,13 @@ const append = `
     ON CONFLICT (workspace_id) DO UPDATE SET last_cursor = event_counter.last_cursor + $2
     RETURNING last_cursor
   )
-  INSERT INTO event_log (workspace_id, cursor, at, topic, run_id, invoice_id, payment_id, sync_status, run_status, payment_event_kind)
+  INSERT INTO event_log (workspace_id, cursor, at, topic, run_id, invoice_id, payment_id, sync_status, run_status, payment_event_kind,
+                         connection_id, connection_status, alert_id)
   SELECT $1, counter.last_cursor - $2 + e.n, clock_timestamp(), e.topic, e."runId", e."invoiceId", e."paymentId",
-         e."syncStatus", e."runStatus", e."paymentEventKind"
+         e."syncStatus", e."runStatus", e."paymentEventKind", e."connectionId", e."connectionStatus", e."alertId"
   FROM counter, jsonb_to_recordset($3::jsonb) AS e (
-    n bigint, topic text, "runId" uuid, "invoiceId" uuid, "paymentId" uuid, "syncStatus" text, "runStatus" text, "paymentEventKind" text
+    n bigint, topic text, "runId" uuid, "invoiceId" uuid, "paymentId" uuid, "syncStatus" text, "runStatus" text, "paymentEventKind" text,
+    "connectionId" uuid, "connectionStatus" text, "alertId" uuid
   )`;
 
 const buffers = new WeakMap<Transaction, NewEvent[]>();

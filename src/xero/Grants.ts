@@ -1,8 +1,11 @@
 /**
- * Custody of the token sets. One set per Xero user serves all of that user's connections, in every workspace; Xero rotates the refresh token
- * with each use, so a set is refreshed once per expiry across all processes, by a lease in the database that is not held as a transaction
- * over the call, and the new set is stored before anybody uses it. A refresh whose answer was lost is repeated with the old token, which
- * Xero allows for 30 minutes.
+ * Token sets: kept encrypted, handed out fresh, refreshed once, revoked at the end.
+ *
+ * Xero replaces the refresh token with every use (https://developer.xero.com/documentation/guides/oauth2/auth-flow), so a set is refreshed
+ * once per expiry across all processes: within a process whoever needs it waits for the same refresh, between processes a lease in the
+ * database lets one through. The lease is not held as a transaction over the call, and the new set is stored before anybody uses it. A
+ * refresh whose answer was lost, with its process even, is repeated with the old token once the lease has run out; Xero allows that for
+ * 30 minutes.
  */
 import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -15,10 +18,16 @@ import { type TokenSet, type XeroIdentity } from "./XeroIdentity.js";
 /** Refreshed this long before its end, so that no call goes out with a token that ends on the way. */
 const marginMs = 120_000;
 
-/** How often somebody who waits for another's refresh looks again. */
+/** How often a process that waits for another's refresh looks again, and how much longer than a lease it waits. */
 const lookAgainMs = 100;
+const patienceMs = 5_000;
+
+type Column = "access_token" | "refresh_token";
 
 export class Grants {
+  /** Refreshes that this process is at, by Xero user; null where another process holds the lease. */
+  private readonly renewing = new Map<string, Promise<string | null>>();
+
   constructor(
     private readonly database: Database,
     private readonly identity: XeroIdentity,
@@ -37,19 +46,40 @@ export class Grants {
     );
   }
 
+  /** Scopes that the user has granted, as Xero last said; empty where it did not say. */
+  async scopes(xeroUserId: string): Promise<string[]> {
+    const grant = await this.database.asSystem((tx) => tx.manager.findOneBy(Grant, { xeroUserId }));
+    return grant?.scopes ?? [];
+  }
+
+  /**
+   * Runs the work with a good access token. When Xero turns the token down, what is stored is read again, refreshed where it is still the
+   * same, and the work is run once more: a 401 did nothing. Throws what the work throws, and as `accessToken`.
+   */
+  async use<T>(xeroUserId: string, work: (token: string) => Promise<T>): Promise<T> {
+    const token = await this.accessToken(xeroUserId);
+    try {
+      return await work(token);
+    } catch (error) {
+      if (!(error instanceof XeroFailure) || error.kind !== "TOKEN_REFUSED") throw error;
+      return work(await this.accessToken(xeroUserId, token));
+    }
+  }
+
   /**
    * An access token that is good for some minutes; refreshes the set where it is not, or where `refused` is the token that Xero just turned
-   * down. Throws XeroFailure: INVALID_GRANT when only a new consent helps, else as the token endpoint failed.
+   * down. Throws XeroFailure: INVALID_GRANT when only a new consent helps, MISCONFIGURED when the stored set can't be decrypted, else as the
+   * token endpoint failed.
    */
   async accessToken(xeroUserId: string, refused?: string): Promise<string> {
-    const waitUntil = Date.now() + this.leaseMs;
+    const waitUntil = Date.now() + this.leaseMs + patienceMs;
     for (;;) {
       const { grant, fresh } = await this.read(xeroUserId);
       if (!grant || grant.state === "DEAD") throw new XeroFailure({ kind: "INVALID_GRANT", operation: "accessToken" });
-      const token = this.vault.decrypt(grant.accessToken, rowOf(xeroUserId, "access_token"));
+      const token = this.opened(grant, "access_token");
       if (fresh && token !== refused) return token;
-      const leaseId = randomUUID();
-      if (await this.claim(grant, leaseId)) return this.refresh(grant, leaseId);
+      const renewed = await this.renew(grant);
+      if (renewed !== null) return renewed;
       if (Date.now() > waitUntil) {
         throw new XeroFailure({
           kind: "UNCERTAIN",
@@ -57,8 +87,84 @@ export class Grants {
           problem: "another process did not finish refreshing",
         });
       }
-      await delay(lookAgainMs);
     }
+  }
+
+  /** Revokes the grant at Xero, which ends all of the user's connections, and forgets it. Repeats succeed. Throws XeroFailure. */
+  async revoke(xeroUserId: string): Promise<void> {
+    const { grant } = await this.read(xeroUserId);
+    if (!grant) return;
+    await this.identity.revoke(this.opened(grant, "refresh_token"));
+    // A consent that came meanwhile has stored a newer set, which is not ours to forget.
+    await this.database.asSystem((tx) => tx.manager.delete(Grant, { xeroUserId, version: grant.version }));
+  }
+
+  /**
+   * Makes sure that the keys given are those the stored sets were encrypted with: of each key, one set at least must open. Throws an Error
+   * that says which key is missing or wrong.
+   */
+  async checkKeys(): Promise<void> {
+    const grants = await this.database.asSystem((tx) => tx.manager.find(Grant));
+    const opens = new Map<string, boolean>();
+    for (const grant of grants) {
+      for (const column of ["access_token", "refresh_token"] as const) {
+        const sealed = sealedIn(grant, column);
+        const id = this.vault.keyOf(sealed);
+        if (opens.get(id)) continue;
+        opens.set(id, this.vault.opens(sealed, rowOf(grant.xeroUserId, column)));
+      }
+    }
+    const wrong = [...opens].filter(([, opened]) => !opened).map(([id]) => id);
+    if (wrong.length === 0) return;
+    throw new Error(
+      `ENCRYPTION_KEYS ${wrong.map((id) => (this.vault.has(id) ? `has another key under ${id} than` : `lacks the key ${id},`)).join("; ")} ` +
+        "the one that stored Xero tokens are encrypted with. Put it back: a key may be taken out once npm run rotate-keys says that nothing " +
+        "needs it. If it is lost for good, delete the rows of the table xero_grant; every workspace then has to connect to Xero again.",
+    );
+  }
+
+  /**
+   * Encrypts anew, with the first key, whatever is encrypted with another; tells `onProgress` after each set. Safe while the service runs: a
+   * set that is refreshed meanwhile is left to the next round. Answers how many were encrypted anew, and how many could not be opened.
+   */
+  async encryptAnew(
+    onProgress: (done: number, of: number) => void = () => undefined,
+  ): Promise<{ renewed: number; unreadable: number }> {
+    const old = await this.withOldKeys();
+    let renewed = 0;
+    let unreadable = 0;
+    for (const [index, grant] of old.entries()) {
+      try {
+        const again = this.sealed(grant.xeroUserId, {
+          accessToken: this.opened(grant, "access_token"),
+          refreshToken: this.opened(grant, "refresh_token"),
+        });
+        const rows: unknown = await this.database.asSystem((tx) =>
+          tx.manager.query(
+            // The version stays: it counts the sets, and this is the same one.
+            `UPDATE xero_grant SET access_token = $2, refresh_token = $3
+             WHERE xero_user_id = $1 AND access_token = $4 AND refresh_token = $5 RETURNING 1`,
+            [...again, grant.accessToken, grant.refreshToken],
+          ),
+        );
+        renewed += (rows as [unknown[]])[0].length;
+      } catch (error) {
+        if (!(error instanceof XeroFailure)) throw error;
+        unreadable += 1;
+      }
+      onProgress(index + 1, old.length);
+    }
+    return { renewed, unreadable };
+  }
+
+  /** How many sets are encrypted with another key than the first. */
+  async countOld(): Promise<number> {
+    return (await this.withOldKeys()).length;
+  }
+
+  private async withOldKeys(): Promise<Grant[]> {
+    const grants = await this.database.asSystem((tx) => tx.manager.find(Grant, { order: { xeroUserId: "ASC" } }));
+    return grants.filter((grant) => [grant.accessToken, grant.refreshToken].some((it) => !this.vault.isCurrent(it)));
   }
 
   private async read(xeroUserId: string): Promise<{ grant: Grant | null; fresh: boolean }> {
@@ -73,6 +179,23 @@ export class Grants {
     });
   }
 
+  /** The new access token; null where somebody else is at it, or was: then what is stored is to be read again. */
+  private renew(grant: Grant): Promise<string | null> {
+    const { xeroUserId } = grant;
+    const going = this.renewing.get(xeroUserId);
+    if (going) return going;
+    const renewal = this.claimAndRefresh(grant).finally(() => this.renewing.delete(xeroUserId));
+    this.renewing.set(xeroUserId, renewal);
+    return renewal;
+  }
+
+  private async claimAndRefresh(grant: Grant): Promise<string | null> {
+    const leaseId = randomUUID();
+    if (await this.claim(grant, leaseId)) return this.refresh(grant, leaseId);
+    await delay(lookAgainMs);
+    return null;
+  }
+
   private async claim(grant: Grant, leaseId: string): Promise<boolean> {
     return this.database.asSystem(async (tx) => {
       const rows: unknown = await tx.manager.query(
@@ -84,35 +207,57 @@ export class Grants {
     });
   }
 
-  private async refresh(grant: Grant, leaseId: string): Promise<string> {
+  private async refresh(grant: Grant, leaseId: string): Promise<string | null> {
     const { xeroUserId } = grant;
     try {
-      const tokens = await this.identity.refresh(
-        this.vault.decrypt(grant.refreshToken, rowOf(xeroUserId, "refresh_token")),
-      );
-      await this.database.asSystem((tx) =>
+      const tokens = await this.identity.refresh(this.opened(grant, "refresh_token"));
+      const rows: unknown = await this.database.asSystem((tx) =>
         tx.manager.query(
+          // Whoever took over after a long pause may have been refused, and this set is good all the same.
           `UPDATE xero_grant SET access_token = $2, refresh_token = $3, scopes = $4, access_expires_at = now() + $5 * interval '1 ms',
-             version = version + 1, lease_id = NULL, lease_until = NULL
-           WHERE xero_user_id = $1 AND version = $6`,
-          [...this.sealed(xeroUserId, tokens), tokens.scopes, tokens.expiresInMs, grant.version],
+             state = 'ALIVE', version = version + 1, lease_id = NULL, lease_until = NULL
+           WHERE xero_user_id = $1 AND version = $6 RETURNING 1`,
+          [
+            ...this.sealed(xeroUserId, tokens),
+            tokens.scopes.length > 0 ? tokens.scopes : grant.scopes,
+            tokens.expiresInMs,
+            grant.version,
+          ],
         ),
       );
-      return tokens.accessToken;
+      // A newer set is stored already; one that is not stored is not used.
+      return (rows as [unknown[]])[0].length > 0 ? tokens.accessToken : null;
     } catch (error) {
       const dead = error instanceof XeroFailure && error.kind === "INVALID_GRANT";
-      await this.database.asSystem((tx) =>
+      const rows: unknown = await this.database.asSystem((tx) =>
         tx.manager.query(
           `UPDATE xero_grant SET lease_id = NULL, lease_until = NULL, state = CASE WHEN $3 THEN 'DEAD' ELSE state END
-           WHERE xero_user_id = $1 AND lease_id = $2`,
+           WHERE xero_user_id = $1 AND lease_id = $2 RETURNING 1`,
           [xeroUserId, leaseId, dead],
         ),
       );
+      // The token that was refused is not the stored one any more, so its refusal says nothing.
+      if (dead && (rows as [unknown[]])[0].length === 0) return null;
       throw error;
     }
   }
 
-  private sealed(xeroUserId: string, { accessToken, refreshToken }: TokenSet): [string, string, string] {
+  private opened(grant: Grant, column: Column): string {
+    try {
+      return this.vault.decrypt(sealedIn(grant, column), rowOf(grant.xeroUserId, column));
+    } catch {
+      throw new XeroFailure({
+        kind: "MISCONFIGURED",
+        operation: "accessToken",
+        problem: "the stored tokens can't be decrypted with ENCRYPTION_KEYS",
+      });
+    }
+  }
+
+  private sealed(
+    xeroUserId: string,
+    { accessToken, refreshToken }: Pick<TokenSet, "accessToken" | "refreshToken">,
+  ): [string, string, string] {
     return [
       xeroUserId,
       this.vault.encrypt(accessToken, rowOf(xeroUserId, "access_token")),
@@ -121,6 +266,10 @@ export class Grants {
   }
 }
 
-function rowOf(xeroUserId: string, column: "access_token" | "refresh_token"): string {
+function sealedIn(grant: Grant, column: Column): string {
+  return column === "access_token" ? grant.accessToken : grant.refreshToken;
+}
+
+function rowOf(xeroUserId: string, column: Column): string {
   return `xero_grant/${xeroUserId}/${column}`;
 }

@@ -31,14 +31,36 @@ export class Vault {
 
   /** Throws when the key is unknown, or the text was not made for this row. */
   decrypt(sealed: string, row: string): string {
-    const colon = sealed.indexOf(":");
-    const id = sealed.slice(0, colon);
-    const bytes = Buffer.from(sealed.slice(colon + 1), "base64");
+    const id = this.keyOf(sealed);
+    const bytes = Buffer.from(sealed.slice(id.length + 1), "base64");
     const decipher = createDecipheriv("aes-256-gcm", this.key(id), bytes.subarray(0, nonceBytes)).setAAD(
       Buffer.from(`${id}/${row}`),
     );
     decipher.setAuthTag(bytes.subarray(-tagBytes));
     return Buffer.concat([decipher.update(bytes.subarray(nonceBytes, -tagBytes)), decipher.final()]).toString("utf8");
+  }
+
+  /** The id of the key that the text was made with. */
+  keyOf(sealed: string): string {
+    return sealed.slice(0, sealed.indexOf(":"));
+  }
+
+  has(id: string): boolean {
+    return this.keys.has(id);
+  }
+
+  /** Whether it was made with the key that encrypts now. */
+  isCurrent(sealed: string): boolean {
+    return this.keyOf(sealed) === this.current;
+  }
+
+  opens(sealed: string, row: string): boolean {
+    try {
+      this.decrypt(sealed, row);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   private key(id: string): Buffer {

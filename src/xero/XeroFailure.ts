@@ -20,6 +20,7 @@ export type XeroFailureKind =
   | "NOT_FOUND"
   | "KEY_REUSED" // 400: the idempotency key was seen with another request
   | "REJECTED" // any other 4xx: definite, with Xero's own words
+  | "SWITCHED_OFF" // the workspace's switch is off: nothing was sent
   | "INVALID_GRANT" // token endpoint: the code or refresh token is dead
   | "MISCONFIGURED"; // token endpoint: the app's id, secret, scopes or redirect URI are wrong
 

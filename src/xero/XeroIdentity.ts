@@ -32,7 +32,7 @@ export interface TokenSet {
   scopes: string[];
   /** Who gave the consent. Empty after a refresh whose access token does not say. */
   xeroUserId: string;
-  /** The consent, to filter connections by. Empty where the access token does not say. */
+  /** The consent, to filter connections by. Empty after a refresh whose access token does not say. */
   authEventId: string;
 }
 
@@ -89,8 +89,10 @@ export class XeroIdentity {
         problem: "no refresh token: is offline_access asked for?",
       });
     }
-    if (tokens.xeroUserId === "") {
-      throw new XeroFailure({ kind: "UNCERTAIN", operation, problem: "no xero_userid in the access token" });
+    // Without the first it is nobody's, and without the second its organisations can't be told from the user's others.
+    if (tokens.xeroUserId === "" || tokens.authEventId === "") {
+      const problem = "no xero_userid or authentication_event_id in the access token";
+      throw new XeroFailure({ kind: "UNCERTAIN", operation, problem });
     }
     return tokens;
   }

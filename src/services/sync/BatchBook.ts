@@ -12,7 +12,7 @@ import { ContactLink } from "../../entities/ContactLink.js";
 import { type SyncStatus } from "../../entities/enums.js";
 import { Invoice } from "../../entities/Invoice.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
-import { SyncBatch } from "../../entities/SyncBatch.js";
+import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
 import { type SyncError } from "../../entities/SyncError.js";
 import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
@@ -76,6 +76,9 @@ export interface OpenBatch {
   keyReused: boolean;
   members: Member[];
 }
+
+const unsent: BatchState[] = ["PREPARING"];
+const batchStates: BatchState[] = ["PREPARING", "SENT"];
 
 /** Xero takes 3.5 MB a call. */
 const batchBytes = 3_000_000;
@@ -143,20 +146,25 @@ export class BatchBook {
   }
 
   /**
-   * Takes over one batch whose lease has run out or whose time to be tried again has come; one that was never sent is dissolved on the way.
-   * Null where there is none, or the link is down.
+   * Takes over one batch whose lease has run out or whose time to be tried again has come; one that was never sent is dissolved on the way,
+   * whether the link is up or not. Null where there is none, or the link is down.
    */
   async takeOver(workspaceId: string, connectionId: string): Promise<OpenBatch | null> {
     // Before the age is read, so that a pause in between makes the key older and never younger.
     const readAt = performance.now();
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const connection = await find(tx, Connection, connectionId);
-      if (connection?.connectionStatus !== "CONNECTED" || !(await loadIntegration(tx)).enabled) return null;
+      if (!connection) return null;
+      const up = connection.connectionStatus === "CONNECTED" && (await loadIntegration(tx)).enabled;
       for (;;) {
-        const leaseId = randomUUID();
-        const batch = await takeLease(tx, connectionId, leaseId, this.options.leaseMs);
+        const lease = { leaseId: randomUUID(), leaseMs: this.options.leaseMs, states: up ? batchStates : unsent };
+        const batch = await takeLease(tx, connectionId, lease);
         if (!batch) return null;
         if (batch.state === "SENT") return readOpen(tx, batch, connection, readAt);
+        await applyChanges(
+          tx,
+          (await attemptsOf(tx, batch.id)).map((attempt) => ({ attempt, outcome: "PENDING", syncStatus: "QUEUED" })),
+        );
         await release(tx, batch.id);
       }
     });
@@ -208,7 +216,7 @@ export class BatchBook {
   async dissolve(batch: ClaimedBatch | OpenBatch, calls: number, failure: XeroFailure): Promise<void> {
     await this.step(batch, calls, async (tx, _row, attempts) => {
       const error = failed(failure);
-      const counts = failure.kind !== "RATE_LIMITED";
+      const counts = failure.kind !== "RATE_LIMITED" && failure.kind !== "SWITCHED_OFF";
       await this.free(tx, batch.connection, attempts, {
         error: isTransient(failure) ? null : error,
         lastError: { ...error, retryable: false },
@@ -251,7 +259,7 @@ export class BatchBook {
       }
       if (given.outcome === "ADOPTED" || silent.length === 0) await release(tx, batch.id);
       // The same key would bring the same silence, so the next step is a look-up.
-      else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED" });
+      else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED", xeroMessages: [] });
       await requeueEvents(tx, batch.connection.id, given.taken);
     });
   }
@@ -336,8 +344,9 @@ export class BatchBook {
     tx: WorkspaceTransaction,
     batch: OpenBatch,
     attempts: SyncAttempt[],
-    { kind, status, retryAfterMs }: Pick<XeroFailure, "kind" | "status" | "retryAfterMs">,
+    failure: Pick<XeroFailure, "kind" | "status" | "retryAfterMs" | "xeroMessages">,
   ): Promise<void> {
+    const { kind, status, retryAfterMs } = failure;
     const notBefore = new Date((await databaseNow(tx)).getTime() + (retryAfterMs ?? backOffMs(batch.doubts + 1)));
     // A gateway that lost patience (502, 504) says nothing of what goes on behind it: that is no answer.
     const answered = (kind === "SERVER_ERROR" || kind === "OFFLINE") && status !== 502 && status !== 504;
@@ -352,7 +361,7 @@ export class BatchBook {
         attempt,
         outcome: "UNCERTAIN",
         syncStatus: "UNCERTAIN",
-        error: outcomeUnknown,
+        error: outcomeUnknown(failure),
         also: { notBefore },
       })),
     );

@@ -1,18 +1,16 @@
 /** Asking for a sync, and reading what became of it. Sending is the Pusher's. */
 import { In } from "typeorm";
-import { v7 as uuidv7 } from "uuid";
 import { type Database, type WorkspaceTransaction } from "../../database.js";
-import { type SyncOutcome, type SyncTrigger } from "../../entities/enums.js";
+import { type SyncOutcome } from "../../entities/enums.js";
 import { Invoice } from "../../entities/Invoice.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { SyncRun } from "../../entities/SyncRun.js";
 import { badInput } from "../../errors.js";
-import { enqueue } from "../../jobs/queue.js";
-import { record } from "../../subscriptions/eventLog.js";
 import { type Viewer } from "../../viewer.js";
-import { type Integrations, type ReadyToSync } from "../Integrations.js";
+import { type Integrations } from "../Integrations.js";
 import { load } from "../loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "../paging.js";
+import { queueRun } from "./queueRun.js";
 
 const attemptOrder: ListOrder<SyncAttempt> = {
   name: "attempts",
@@ -42,7 +40,9 @@ export class SyncRuns {
         outcome: In<SyncOutcome>(["PENDING", "UNCERTAIN"]),
       });
       if (going) return load(tx, SyncRun, going.runId, { thing: "run", field: "id" });
-      return queue(tx, ready, invoice, { trigger: "MANUAL", requestedBy: viewer.subject });
+      // An invoice belongs to the organisation it was first sent to, whichever is active now.
+      const connectionId = invoice.connectionId ?? ready.connection.id;
+      return queueRun(tx, connectionId, [invoice], { trigger: "MANUAL", requestedBy: viewer.subject });
     });
   }
 
@@ -80,51 +80,4 @@ function checkSyncable(invoice: Invoice): void {
   if (invoice.status === "DRAFT") throw refuse(`invoice ${invoice.number} is a draft; approve it first`);
   if (invoice.status === "VOIDED") throw refuse(`invoice ${invoice.number} is voided`);
   if (invoice.syncStatus === "IGNORED") throw refuse(`invoice ${invoice.number} is taken out of the sync`);
-}
-
-async function queue(
-  tx: WorkspaceTransaction,
-  { connection }: ReadyToSync,
-  invoice: Invoice,
-  { trigger, requestedBy }: { trigger: SyncTrigger; requestedBy: string },
-): Promise<SyncRun> {
-  const now = new Date();
-  const unchanged = invoice.xeroId !== null;
-  // An invoice belongs to the organisation it was first sent to, whichever is active now.
-  const connectionId = invoice.connectionId ?? connection.id;
-  const run = tx.manager.create(SyncRun, {
-    workspaceId: tx.workspaceId,
-    id: uuidv7(),
-    connectionId,
-    kind: "INVOICES",
-    trigger,
-    status: unchanged ? "SUCCEEDED" : "QUEUED",
-    requestedBy,
-    queuedAt: now,
-    startedAt: unchanged ? now : null,
-    finishedAt: unchanged ? now : null,
-    xeroCalls: 0,
-  });
-  await tx.manager.insert(SyncRun, run);
-  await tx.manager.insert(SyncAttempt, {
-    workspaceId: tx.workspaceId,
-    id: uuidv7(),
-    runId: run.id,
-    invoiceId: invoice.id,
-    connectionId,
-    queuedAt: now,
-    finishedAt: unchanged ? now : null,
-    outcome: unchanged ? "UNCHANGED" : "PENDING",
-  });
-  if (!unchanged) {
-    await tx.manager.update(
-      Invoice,
-      { workspaceId: tx.workspaceId, id: invoice.id },
-      { syncStatus: "QUEUED", syncError: null, nextAttemptAt: null, updatedAt: now },
-    );
-    record(tx, { topic: "SYNC", runId: run.id, invoiceId: invoice.id, syncStatus: "QUEUED" });
-    enqueue(tx, "push", { workspaceId: tx.workspaceId, connectionId });
-  }
-  record(tx, { topic: "SYNC", runId: run.id, runStatus: run.status });
-  return run;
 }

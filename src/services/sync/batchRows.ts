@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { In } from "typeorm";
 import { type WorkspaceTransaction } from "../../database.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
-import { SyncBatch } from "../../entities/SyncBatch.js";
+import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
 import { enqueue } from "../../jobs/queue.js";
 
 /** Xero recommends about 50 elements a call. */
@@ -37,22 +37,21 @@ export async function openBatch(
   );
 }
 
-/** Takes the lease of one batch that nobody holds and whose time has come; null where there is none. */
+/** Takes the lease of one batch in these states that nobody holds and whose time has come; null where there is none. */
 export async function takeLease(
   tx: WorkspaceTransaction,
   connectionId: string,
-  leaseId: string,
-  leaseMs: number,
+  { leaseId, leaseMs, states }: { leaseId: string; leaseMs: number; states: BatchState[] },
 ): Promise<BatchRow | null> {
   const rows: unknown = await tx.manager.query(
     `UPDATE sync_batch b SET lease_id = $3, lease_until = now() + $4 * interval '1 ms',
        -- Whoever held it may have sent it, so what is said of a repeat says nothing of that.
        doubts = CASE WHEN b.state = 'SENT' THEN greatest(b.doubts, 1) ELSE b.doubts END
      FROM (SELECT id FROM sync_batch
-           WHERE workspace_id = $1 AND connection_id = $2 AND state <> 'DONE' AND lease_until <= now() AND (not_before IS NULL OR not_before <= now())
+           WHERE workspace_id = $1 AND connection_id = $2 AND state <> 'DONE' AND state = ANY($5) AND lease_until <= now() AND (not_before IS NULL OR not_before <= now())
            ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED) due
      WHERE b.workspace_id = $1 AND b.id = due.id RETURNING b.id, extract(epoch FROM now() - b.key_used_at) * 1000 AS age`,
-    [tx.workspaceId, connectionId, leaseId, leaseMs],
+    [tx.workspaceId, connectionId, leaseId, leaseMs, states],
   );
   const [row] = (rows as [{ id: string; age: string }[]])[0];
   if (!row) return null;

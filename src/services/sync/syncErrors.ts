@@ -102,9 +102,10 @@ const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>
   ],
   MISCONFIGURED: [
     "INTERNAL",
-    "Xero does not accept this service's own credentials.",
-    "Whoever operates the service has to correct XERO_CLIENT_ID and XERO_CLIENT_SECRET.",
+    "This service's own credentials for Xero, or its keys, are not right.",
+    "Whoever operates the service has to correct XERO_CLIENT_ID, XERO_CLIENT_SECRET or ENCRYPTION_KEYS.",
   ],
+  SWITCHED_OFF: ["XERO_DISABLED", "The Xero integration is switched off.", "Switch it on in its settings."],
 };
 
 /** The error for a call to Xero that failed as a whole. `retryable` where time alone may mend it. */
@@ -118,19 +119,34 @@ export function failed(failure: XeroFailure): SyncError {
   return { code, message, resolution, xeroMessages: failure.xeroMessages, retryable: isTransient(failure) };
 }
 
+const transient = new Set<XeroFailureKind>([
+  "UNCERTAIN",
+  "SERVER_ERROR",
+  "OFFLINE",
+  "RATE_LIMITED",
+  "KEY_REUSED",
+  // Refused twice, freshly issued the second time: that is Xero's own trouble, until it has gone on for minutes.
+  "TOKEN_REFUSED",
+  "SWITCHED_OFF",
+]);
+
 /** Whether the same call may succeed later without anybody changing anything. */
 export function isTransient(failure: XeroFailure): boolean {
-  return ["UNCERTAIN", "SERVER_ERROR", "OFFLINE", "RATE_LIMITED", "KEY_REUSED"].includes(failure.kind);
+  return transient.has(failure.kind);
 }
 
-/** What clients see while it is not known whether Xero took the invoice. */
-export const outcomeUnknown: SyncError = {
-  code: "OUTCOME_UNKNOWN",
-  message: "Xero was sent the invoice and gave no clear answer.",
-  resolution: "Nothing: whether Xero has it is found out before anything is sent again.",
-  xeroMessages: [],
-  retryable: true,
-};
+/** What clients see while it is not known whether Xero took the invoice, and why that can't be found out now where only a person can help. */
+export function outcomeUnknown(failure: Pick<XeroFailure, "kind" | "xeroMessages">): SyncError {
+  const message = "Xero was sent the invoice and gave no clear answer.";
+  const [, obstacle, remedy] = transient.has(failure.kind) ? [] : (failures[failure.kind] ?? []);
+  return {
+    code: "OUTCOME_UNKNOWN",
+    message: obstacle === undefined ? message : `${message} Whether Xero has it can't be found out: ${obstacle}`,
+    resolution: remedy ?? "Nothing: whether Xero has it is found out before anything is sent again.",
+    xeroMessages: failure.xeroMessages,
+    retryable: true,
+  };
+}
 
 /** The link is not up. */
 export function lostConnection(connection: Connection): SyncError {

@@ -1,0 +1,126 @@
+/**
+ * Ending a link: here at once, at Xero as soon as Xero takes it in. What is to be ended there is written down with the change of status and
+ * done by a job until it is done, so a Xero that is down keeps nobody connected who said no.
+ *
+ * A connection at Xero is one user's to one organisation, so several workspaces may use the same; it is deleted only when no other does. A
+ * grant serves all of a user's connections and revoking it ends them all (https://developer.xero.com/documentation/guides/oauth2/auth-flow),
+ * so that is done only when nothing uses it any more.
+ */
+import { type Database, type WorkspaceTransaction } from "../database.js";
+import { v7 as uuidv7 } from "uuid";
+import { Connection } from "../entities/Connection.js";
+import { Release } from "../entities/Release.js";
+import { type Logger } from "../logger.js";
+import { enqueue } from "../jobs/queue.js";
+import { type Viewer } from "../viewer.js";
+import { type Grants } from "../xero/Grants.js";
+import { XeroFailure } from "../xero/XeroFailure.js";
+import { type XeroIdentity } from "../xero/XeroIdentity.js";
+import { setStatus, standing } from "./connectionStatus.js";
+import { load } from "./loading.js";
+
+/** A release that Xero did not take in waits this long, doubling, up to an hour. */
+const firstWaitMs = 5_000;
+const longestWaitMs = 3_600_000;
+
+export class Disconnections {
+  constructor(
+    private readonly database: Database,
+    private readonly identity: XeroIdentity,
+    private readonly grants: Grants,
+    private readonly logger: Logger,
+  ) {}
+
+  /**
+   * Ends the workspace's link, here and at Xero; links of records, settings and history stay. Repeats succeed. When Xero does not answer it
+   * is ended there later, by itself. Throws NOT_FOUND.
+   */
+  async disconnect(viewer: Viewer, id: string): Promise<Connection> {
+    const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const found = await load(tx, Connection, id, { thing: "Xero organisation", field: "organisationId", lock: true });
+      if (standing.includes(found.connectionStatus)) await requestRelease(tx, found);
+      if (found.connectionStatus !== "DISCONNECTED") {
+        const reason = "An administrator disconnected it.";
+        await setStatus(tx, found, { status: "DISCONNECTED", reason, byPerson: true });
+      }
+      return found;
+    });
+    // The administrator waits for it; what can't be done now is the job's.
+    await this.release(viewer.workspaceId, connection.id);
+    return this.database.inWorkspace(viewer.workspaceId, (tx) =>
+      load(tx, Connection, connection.id, { thing: "Xero organisation", field: "organisationId" }),
+    );
+  }
+
+  /** Ends at Xero whatever is due of the connection's releases; never throws for what Xero says, but tries again later. */
+  async release(workspaceId: string, connectionId: string): Promise<void> {
+    const due = await this.database.asSystem((tx) =>
+      tx.manager
+        .createQueryBuilder(Release, "r")
+        .where("r.workspace_id = :workspaceId AND r.connection_id = :connectionId", { workspaceId, connectionId })
+        .andWhere("r.due_at <= now()")
+        .getMany(),
+    );
+    for (const release of due) {
+      try {
+        await this.endAtXero(release);
+        await this.database.asSystem((tx) => tx.manager.delete(Release, { workspaceId, id: release.id }));
+      } catch (error) {
+        if (!(error instanceof XeroFailure)) throw error;
+        await this.putOff(release, error);
+      }
+    }
+  }
+
+  private async endAtXero({ xeroConnectionId, xeroUserId }: Release): Promise<void> {
+    const use = await this.useOf(xeroConnectionId, xeroUserId);
+    try {
+      if (!use.connection) {
+        await this.grants.use(xeroUserId, (token) => this.identity.deleteConnection(token, xeroConnectionId));
+      }
+      if (!use.grant) await this.grants.revoke(xeroUserId);
+    } catch (error) {
+      if (!(error instanceof XeroFailure)) throw error;
+      // Xero has forgotten it, or forgot the whole grant: it is what was asked.
+      if (error.kind !== "DISCONNECTED" && error.kind !== "INVALID_GRANT") throw error;
+      if (!use.grant) await this.grants.revoke(xeroUserId);
+    }
+  }
+
+  /** Whether some workspace still uses the connection at Xero, and whether anything uses the grant or is about to. */
+  private async useOf(xeroConnectionId: string, xeroUserId: string): Promise<{ connection: boolean; grant: boolean }> {
+    const [use] = await this.database.asSystem((tx) =>
+      tx.manager.query<{ connection: boolean; grant: boolean }[]>(
+        `SELECT EXISTS (SELECT FROM connection WHERE xero_connection_id = $1 AND connection_status = ANY($3)) AS connection,
+                EXISTS (SELECT FROM connection WHERE xero_user_id = $2 AND connection_status = ANY($3))
+                OR EXISTS (SELECT FROM consent WHERE xero_user_id = $2 AND used_at IS NULL AND expires_at > now()) AS "grant"`,
+        [xeroConnectionId, xeroUserId, standing],
+      ),
+    );
+    return use ?? { connection: true, grant: true };
+  }
+
+  private async putOff(release: Release, failure: XeroFailure): Promise<void> {
+    this.logger.warn(
+      { kind: failure.kind, operation: failure.operation, connectionId: release.connectionId },
+      "a link could not be ended at Xero yet",
+    );
+    const waitMs = Math.min(longestWaitMs, firstWaitMs * 2 ** Math.min(release.failures, 20));
+    await this.database.asSystem(async (tx) => {
+      const dueAt = new Date(Date.now() + waitMs);
+      const { workspaceId, id, connectionId } = release;
+      await tx.manager.update(Release, { workspaceId, id }, { dueAt, failures: release.failures + 1 });
+      enqueue(tx, "release", { workspaceId, connectionId }, { runAt: dueAt });
+    });
+  }
+}
+
+/** Writes down that the connection is to be ended at Xero as it stands now, and queues it. */
+export async function requestRelease(
+  tx: WorkspaceTransaction,
+  { id, xeroConnectionId, xeroUserId }: Pick<Connection, "id" | "xeroConnectionId" | "xeroUserId">,
+): Promise<void> {
+  const { workspaceId } = tx;
+  await tx.manager.insert(Release, { workspaceId, id: uuidv7(), connectionId: id, xeroConnectionId, xeroUserId });
+  enqueue(tx, "release", { workspaceId, connectionId: id });
+}
