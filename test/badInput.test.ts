@@ -886,6 +886,7 @@ describe("a role", () => {
   const needs: Record<string, [role: "bookkeeper" | "admin", mutation: string]> = {
     approveInvoice: ["bookkeeper", `approveInvoice(id: "${unknownId}") { id }`],
     connectXero: ["admin", "connectXero { expiresAt }"],
+    disconnectXero: ["admin", `disconnectXero(organisationId: "${unknownId}") { id }`],
     mapTaxRate: ["admin", `mapTaxRate(taxRateId: "${unknownId}") { id }`],
     refreshXeroData: ["admin", "refreshXeroData { enabled }"],
     saveInvoice: [

@@ -71,6 +71,7 @@ describe("defaults", () => {
         timeoutMs: 30_000,
       },
       syncLeaseMs: 90_000,
+      connection: { checkEveryMs: 86_400_000, warnAfterMs: 45 * 86_400_000, inactiveAfterMs: 60 * 86_400_000 },
       encryptionKeys: [{ id: "a", key: Buffer.from(key, "base64") }],
       auth: {
         secret: "s".repeat(32),
@@ -177,6 +178,10 @@ const malformed: [string, string, RegExp][] = [
   ["ENCRYPTION_KEYS", `a:${key},b`, /id:base64 of exactly 32 bytes/],
   ["AUTH_JWT_SECRET", "s".repeat(31), /at least 32 bytes/],
   ["AUTH_JWKS_URL", "keys", /http\(s\) address/],
+  ["CONNECTION_CHECK_EVERY", "daily", /duration such as/],
+  ["CONNECTION_CHECK_EVERY", "0s", /more than nothing/],
+  ["CONNECTION_INACTIVE_AFTER", "2 months", /duration such as/],
+  ["CONNECTION_WARN_AFTER", "0d", /more than nothing/],
   ["LOG_LEVEL", "verbose", /pino level/],
 ];
 
@@ -258,6 +263,11 @@ describe("settings that do not go together", () => {
     ["no way to check tokens", without(least, "AUTH_JWT_SECRET"), /AUTH_JWT_SECRET or AUTH_JWKS_URL/],
     ["a key id twice", { ...least, ENCRYPTION_KEYS: `a:${key},a:${otherKey}` }, /ENCRYPTION_KEYS names an id twice/],
     ["a lease as long as the timeout", { ...least, SYNC_LEASE: "30s" }, /SYNC_LEASE must exceed XERO_REQUEST_TIMEOUT/],
+    [
+      "a warning that would come with the end",
+      { ...least, CONNECTION_WARN_AFTER: "60d" },
+      /CONNECTION_WARN_AFTER must be less than CONNECTION_INACTIVE_AFTER/,
+    ],
     ["an API process on the embedded database", { ...least, ROLE: "api" }, /ROLE must be all/],
     ["a worker process on the embedded database", { ...least, ROLE: "worker" }, /ROLE must be all/],
     ["an address that Xero refuses", { ...least, APP_URL: "https://my-Xero.example.com" }, /APP_URL must not contain/],

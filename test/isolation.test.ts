@@ -5,6 +5,7 @@ import { type GraphqlClient } from "../demo/graphqlClient.js";
 import { configure, consent } from "../demo/setUp.js";
 import {
   readInvoice,
+  runSql,
   saveInvoice,
   saveParticipant,
   syncedInvoice,
@@ -90,6 +91,19 @@ beforeAll(async () => {
   const demo = organisations[0]?.tenantId ?? "";
   a = await furnish("workspace-a", demo);
   b = await furnish("workspace-b", demo);
+  // What no client can bring about and keep: these rows come and go with a link's troubles.
+  for (const { name, ids } of [a, b]) {
+    await runSql(
+      service,
+      `INSERT INTO alert (workspace_id, id, kind, subject, state, message, resolution, first_seen_at, last_seen_at)
+       VALUES ('${name}', gen_random_uuid(), 'CONNECTION_LOST', 'x', 'OPEN', 'x', 'x', now(), now())`,
+    );
+    await runSql(
+      service,
+      `INSERT INTO release (workspace_id, id, connection_id, xero_connection_id, xero_user_id, due_at)
+       VALUES ('${name}', gen_random_uuid(), '${ids.connection}', gen_random_uuid(), 'x', now() + interval '1 day')`,
+    );
+  }
 });
 
 afterAll(() => service.close());
@@ -107,6 +121,7 @@ describe("with one workspace's token", () => {
     "mutation { approveInvoice(id: $draft) { id } }",
     "mutation { syncInvoice(id: $invoice) { id } }",
     "mutation { selectXeroOrganisation(id: $connection) { id } }",
+    "mutation { disconnectXero(organisationId: $connection) { id } }",
     'mutation { mapTaxRate(taxRateId: $taxRate, xeroTaxType: "OUTPUT") { id } }',
     'mutation { saveTaxRate(input: { id: $taxRate, name: "x", components: [{ name: "x", rate: 1 }] }) { id } }',
     'mutation { saveParticipant(input: { id: $participant, name: "x", planManagement: NOT_NDIS }) { id } }',

@@ -463,7 +463,12 @@ it("names the scope that the consent lacks", async () => {
     "openid profile email offline_access accounting.invoices accounting.payments.read accounting.settings.read";
   const narrow = await startService({ environment: { XERO_SCOPES: scopes } });
   try {
-    const admin = await narrow.readyClient();
+    const admin = await narrow.client();
+    await consent(admin);
+    // As if the scope had been taken away after the consent, which knows at once what it lacks.
+    await runSql(narrow, "UPDATE connection SET connection_status = 'CONNECTED', missing_scopes = '{}'");
+    await admin.ask("mutation { refreshXeroData { enabled } }");
+    await configure(admin);
     const { syncError } = await syncedInvoice(admin);
     expect(syncError).toMatchObject({ code: "RECONNECT_REQUIRED", retryable: false });
     const { xeroOrganisations } = await admin.ask<{ xeroOrganisations: object[] }>(
