@@ -23,7 +23,6 @@ import { missingScopes } from "../xero/scopes.js";
 import { enqueue } from "../jobs/queue.js";
 import { noteActivity, setStatus, standing } from "./connectionStatus.js";
 import { requestRelease } from "./Disconnections.js";
-import { loadIntegration } from "./Integrations.js";
 import { lacksScopes } from "./LinkWatch.js";
 import { load } from "./loading.js";
 import { type OrganisationData } from "./OrganisationData.js";
@@ -210,6 +209,11 @@ export class Connections {
     missing: string[],
   ): Promise<Connection[]> {
     return this.database.inWorkspace(workspaceId, async (tx) => {
+      // Two consents of a workspace at once come one after the other.
+      const { enabled } = await tx.manager.findOneOrFail(Integration, {
+        where: { workspaceId },
+        lock: { mode: "pessimistic_write" },
+      });
       const connections: Connection[] = [];
       for (const link of links) connections.push(await keepLink(tx, xeroUserId, link, missing));
       const [only, ...others] = connections.filter(({ tenantType }) => tenantType === organisationType);
@@ -217,7 +221,6 @@ export class Connections {
         await tx.manager.update(Integration, { workspaceId }, { activeConnectionId: only.id });
       }
       if (missing.length > 0) return connections;
-      const { enabled } = await loadIntegration(tx);
       for (const { id } of connections) {
         enqueue(tx, "refresh", { workspaceId, connectionId: id });
         if (enabled) await queueWhatBecameDue(tx, id);

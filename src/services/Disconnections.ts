@@ -6,11 +6,13 @@
  * grant serves all of a user's connections and revoking it ends them all (https://developer.xero.com/documentation/guides/oauth2/auth-flow),
  * so that is done only when nothing uses it any more.
  */
-import { type Database, type WorkspaceTransaction } from "../database.js";
+import { setTimeout as delay } from "node:timers/promises";
+import { In } from "typeorm";
 import { v7 as uuidv7 } from "uuid";
+import { type Database, type WorkspaceTransaction } from "../database.js";
 import { Connection } from "../entities/Connection.js";
 import { Release } from "../entities/Release.js";
-import { type Logger } from "../logger.js";
+import { type Logger, messageOf } from "../logger.js";
 import { enqueue } from "../jobs/queue.js";
 import { type Viewer } from "../viewer.js";
 import { type Grants } from "../xero/Grants.js";
@@ -22,6 +24,10 @@ import { load } from "./loading.js";
 /** A release that Xero did not take in waits this long, doubling, up to an hour. */
 const firstWaitMs = 5_000;
 const longestWaitMs = 3_600_000;
+
+/** How long an administrator waits for Xero, and how long whoever is at a release has before another takes it up. */
+const patienceMs = 5_000;
+const claimMs = 300_000;
 
 export class Disconnections {
   constructor(
@@ -45,8 +51,8 @@ export class Disconnections {
       }
       return found;
     });
-    // The administrator waits for it; what can't be done now is the job's.
-    await this.release(viewer.workspaceId, connection.id);
+    // The administrator waits a while for it; what is not done by then is the job's.
+    await Promise.race([this.releaseNow(connection), delay(patienceMs, undefined, { ref: false })]);
     return this.database.inWorkspace(viewer.workspaceId, (tx) =>
       load(tx, Connection, connection.id, { thing: "Xero organisation", field: "organisationId" }),
     );
@@ -54,14 +60,7 @@ export class Disconnections {
 
   /** Ends at Xero whatever is due of the connection's releases; never throws for what Xero says, but tries again later. */
   async release(workspaceId: string, connectionId: string): Promise<void> {
-    const due = await this.database.asSystem((tx) =>
-      tx.manager
-        .createQueryBuilder(Release, "r")
-        .where("r.workspace_id = :workspaceId AND r.connection_id = :connectionId", { workspaceId, connectionId })
-        .andWhere("r.due_at <= now()")
-        .getMany(),
-    );
-    for (const release of due) {
+    for (const release of await this.claim(workspaceId, connectionId)) {
       try {
         await this.endAtXero(release);
         await this.database.asSystem((tx) => tx.manager.delete(Release, { workspaceId, id: release.id }));
@@ -70,6 +69,27 @@ export class Disconnections {
         await this.putOff(release, error);
       }
     }
+  }
+
+  private async releaseNow({ workspaceId, id }: Connection): Promise<void> {
+    try {
+      await this.release(workspaceId, id);
+    } catch (error) {
+      this.logger.warn({ connectionId: id, reason: messageOf(error) }, "a link will be ended at Xero by a job");
+    }
+  }
+
+  /** What is due, put off for whoever else looks, so that one process at a time is at it. */
+  private async claim(workspaceId: string, connectionId: string): Promise<Release[]> {
+    return this.database.asSystem(async (tx) => {
+      const rows: unknown = await tx.manager.query(
+        `UPDATE release SET due_at = now() + $3 * interval '1 ms'
+         WHERE workspace_id = $1 AND connection_id = $2 AND due_at <= now() RETURNING id`,
+        [workspaceId, connectionId, claimMs],
+      );
+      const ids = (rows as [{ id: string }[]])[0].map(({ id }) => id);
+      return tx.manager.findBy(Release, { workspaceId, id: In(ids) });
+    });
   }
 
   private async endAtXero({ xeroConnectionId, xeroUserId }: Release): Promise<void> {

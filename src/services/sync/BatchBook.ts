@@ -23,6 +23,7 @@ import { type Settled } from "./Contacts.js";
 import {
   attemptsOf,
   databaseNow,
+  isOutdated,
   type BatchRow,
   sentIn,
   dueAttempts,
@@ -212,13 +213,13 @@ export class BatchBook {
     });
   }
 
-  /** Ends a batch of which this process knows that nothing was written: its attempts are free again, later, or failed if waiting can't help. */
+  /** Ends a batch of which it is known that nothing was written: its attempts are free again, later, or failed where waiting can't help. */
   async dissolve(batch: ClaimedBatch | OpenBatch, calls: number, failure: XeroFailure): Promise<void> {
     await this.step(batch, calls, async (tx, _row, attempts) => {
       const error = failed(failure);
       const counts = failure.kind !== "RATE_LIMITED" && failure.kind !== "SWITCHED_OFF";
       await this.free(tx, batch.connection, attempts, {
-        error: isTransient(failure) ? null : error,
+        error: isTransient(failure) || (await isOutdated(tx, batch.connection, failure)) ? null : error,
         lastError: { ...error, retryable: false },
         counts,
         waitMs: failure.retryAfterMs,
@@ -261,17 +262,6 @@ export class BatchBook {
       // The same key would bring the same silence, so the next step is a look-up.
       else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED", xeroMessages: [] });
       await requeueEvents(tx, batch.connection.id, given.taken);
-    });
-  }
-
-  /** Ends a batch that Xero refused as a whole: each attempt FAILED with the same error. */
-  async refuseAll(batch: OpenBatch, calls: number, error: SyncError): Promise<void> {
-    await this.step(batch, calls, async (tx, _row, attempts) => {
-      await applyChanges(
-        tx,
-        attempts.map((attempt) => refusal(attempt, error)),
-      );
-      await release(tx, batch.id);
     });
   }
 

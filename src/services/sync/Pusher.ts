@@ -19,7 +19,7 @@ import { XeroFailure } from "../../xero/XeroFailure.js";
 import { type XeroGateway } from "../../xero/XeroGateway.js";
 import { BatchBook, type ClaimedBatch, type OpenBatch } from "./BatchBook.js";
 import { type Contacts } from "./Contacts.js";
-import { failed, isTransient, rejected } from "./syncErrors.js";
+import { rejected } from "./syncErrors.js";
 
 export interface PusherOptions {
   appUrl: () => string;
@@ -124,15 +124,13 @@ export class Pusher {
   private async afterFailure(batch: OpenBatch, failure: XeroFailure, calls: number): Promise<void> {
     if (failure.mayHaveWritten || (batch.doubts > 0 && isDefiniteOnlyForThisCall(failure))) {
       await this.book.doubt(batch, calls, failure);
-    } else if (isTransient(failure)) {
-      await this.book.dissolve(batch, calls, failure);
     } else if (failure.kind === "NOT_FOUND") {
       await this.dropUnknownContacts(batch, calls).catch(async (error: unknown) => {
         if (!(error instanceof XeroFailure)) throw error;
         await this.book.dissolve(batch, calls, error);
       });
     } else {
-      await this.book.refuseAll(batch, calls, failed(failure));
+      await this.book.dissolve(batch, calls, failure);
     }
   }
 

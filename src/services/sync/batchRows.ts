@@ -2,9 +2,11 @@
 import { randomUUID } from "node:crypto";
 import { In } from "typeorm";
 import { type WorkspaceTransaction } from "../../database.js";
+import { Connection } from "../../entities/Connection.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
 import { enqueue } from "../../jobs/queue.js";
+import { type XeroFailure } from "../../xero/XeroFailure.js";
 
 /** Xero recommends about 50 elements a call. */
 const batchSize = 50;
@@ -76,6 +78,17 @@ export async function attemptsOf(tx: WorkspaceTransaction, batchId: string): Pro
     where: { workspaceId: tx.workspaceId, batchId, outcome: In(["PENDING", "UNCERTAIN"]) },
     order: { id: "ASC" },
   });
+}
+
+/** Whether the failure says that the link is lost, of a consent that a newer one has replaced since: then it says nothing of the link as it is. */
+export async function isOutdated(
+  tx: WorkspaceTransaction,
+  { id, connectedAt }: Connection,
+  { kind }: Pick<XeroFailure, "kind">,
+): Promise<boolean> {
+  if (kind !== "DISCONNECTED" && kind !== "INVALID_GRANT" && kind !== "MISSING_SCOPE") return false;
+  const now = await tx.manager.findOneBy(Connection, { workspaceId: tx.workspaceId, id });
+  return now?.connectionStatus === "CONNECTED" && now.connectedAt > connectedAt;
 }
 
 /** Queues a wake-up for the soonest of the instants, if there is one. */

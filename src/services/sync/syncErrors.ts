@@ -7,6 +7,7 @@ import { type Connection } from "../../entities/Connection.js";
 import { type SyncErrorCode } from "../../entities/enums.js";
 import { type Invoice } from "../../entities/Invoice.js";
 import { type SyncError } from "../../entities/SyncError.js";
+import { scopeOf } from "../../xero/scopes.js";
 import { type XeroFailure, type XeroFailureKind } from "../../xero/XeroFailure.js";
 
 /** An error found here, before or without Xero. */
@@ -88,7 +89,7 @@ const reconnect = "An administrator has to connect to Xero again, then sync the 
 const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>> = {
   DISCONNECTED: ["XERO_NOT_CONNECTED", "The organisation was disconnected in Xero.", reconnect],
   INVALID_GRANT: ["RECONNECT_REQUIRED", "Xero no longer accepts the link's tokens.", reconnect],
-  MISSING_SCOPE: ["RECONNECT_REQUIRED", "The consent lacks a scope that this needs.", reconnect],
+  MISSING_SCOPE: ["RECONNECT_REQUIRED", "The consent lacks a scope.", reconnect],
   TOKEN_REFUSED: ["RECONNECT_REQUIRED", "Xero does not accept the link's tokens.", reconnect],
   FORBIDDEN: [
     "RECONNECT_REQUIRED",
@@ -111,6 +112,15 @@ const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>
 /** The error for a call to Xero that failed as a whole. `retryable` where time alone may mend it. */
 export function failed(failure: XeroFailure): SyncError {
   if (failure.kind === "REJECTED" || failure.kind === "NOT_FOUND") return rejected(failure.xeroMessages);
+  if (failure.kind === "MISSING_SCOPE") {
+    const scope = scopeOf(failure.operation);
+    return syncError(
+      "RECONNECT_REQUIRED",
+      `The consent lacks ${scope === undefined ? "a scope that this needs" : `the scope ${scope}`}.`,
+      reconnect,
+      failure.xeroMessages,
+    );
+  }
   const [code, message, resolution] = failures[failure.kind] ?? [
     "XERO_UNAVAILABLE",
     "Xero did not answer as it should.",
@@ -152,7 +162,7 @@ export function outcomeUnknown(failure: Pick<XeroFailure, "kind" | "xeroMessages
 export function lostConnection(connection: Connection): SyncError {
   return syncError(
     connection.connectionStatus === "RECONNECT_REQUIRED" ? "RECONNECT_REQUIRED" : "XERO_NOT_CONNECTED",
-    `The link to ${connection.name} is down.`,
+    `The link to ${connection.name} is down. ${connection.statusReason ?? ""}`.trim(),
     "An administrator has to connect to Xero again, then sync the invoice again.",
   );
 }
