@@ -466,7 +466,11 @@ it("names the scope that the consent lacks", async () => {
     const admin = await narrow.client();
     await consent(admin);
     // As if the scope had been taken away after the consent, which knows at once what it lacks.
-    await runSql(narrow, "UPDATE connection SET connection_status = 'CONNECTED', missing_scopes = '{}'");
+    const [link] = await runSql<{ id: string }>(
+      narrow,
+      "UPDATE connection SET connection_status = 'CONNECTED', missing_scopes = '{}' RETURNING id",
+    );
+    await admin.ask("mutation ($id: ID!) { selectXeroOrganisation(id: $id) { id } }", link);
     await admin.ask("mutation { refreshXeroData { enabled } }");
     await configure(admin);
     const { syncError } = await syncedInvoice(admin);

@@ -22,6 +22,10 @@ export class Grant {
   @InstantColumn()
   accessExpiresAt!: Date;
 
+  /** When Xero gave it. */
+  @InstantColumn({ default: () => "now()" })
+  storedAt!: Date;
+
   /** ALIVE, or DEAD once Xero refused the refresh token. */
   @Column({ type: "text" })
   state!: "ALIVE" | "DEAD";

@@ -7,6 +7,7 @@ ALTER TABLE connection
   ADD last_activity_at timestamptz(3) NOT NULL DEFAULT now(),
   ADD check_due_at timestamptz(3) NOT NULL DEFAULT now(),
   ADD refused_since timestamptz(3);
+ALTER TABLE xero_grant ADD stored_at timestamptz(3) NOT NULL DEFAULT now();
 ALTER TABLE event_log ADD connection_id uuid, ADD connection_status text, ADD alert_id uuid;
 
 CREATE TABLE alert (
@@ -62,6 +63,7 @@ export class ConnectionLife1763856000000 implements MigrationInterface {
     await runner.query(
       "DROP INDEX ix_connection_check_due_at, ix_connection_last_activity_at, ix_connection_xero_user",
     );
+    await runner.query("ALTER TABLE xero_grant DROP stored_at");
     await runner.query("ALTER TABLE event_log DROP connection_id, DROP connection_status, DROP alert_id");
     await runner.query("ALTER TABLE connection DROP last_activity_at, DROP check_due_at, DROP refused_since");
     await runner.query("ALTER TABLE integration DROP keep_connection_alive");

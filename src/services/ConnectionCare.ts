@@ -11,7 +11,7 @@ import { missingScopes } from "../xero/scopes.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { openAlert, resolveAlerts } from "./Alerts.js";
 import { setStatus } from "./connectionStatus.js";
-import { requestRelease } from "./Disconnections.js";
+import { type Disconnections, requestRelease } from "./Disconnections.js";
 import { loadIntegration } from "./Integrations.js";
 import { type LinkWatch } from "./LinkWatch.js";
 import { find } from "./loading.js";
@@ -41,12 +41,14 @@ export class ConnectionCare {
     private readonly grants: Grants,
     private readonly organisationData: OrganisationData,
     private readonly linkWatch: LinkWatch,
+    private readonly disconnections: Disconnections,
     private readonly periods: CarePeriods,
   ) {}
 
   /** Looks after all links whose time has come; safe on any number of processes at once. */
   async run(): Promise<void> {
     await this.queueChecks();
+    await this.disconnections.revokeUnused();
     for (const found of await this.find(
       "i.keep_connection_alive OR c.last_activity_at > now() - $1 * interval '1 ms'",
       true,

@@ -216,11 +216,12 @@ export class Connections {
       });
       const connections: Connection[] = [];
       for (const link of links) connections.push(await keepLink(tx, xeroUserId, link, missing));
+      // A consent that is not enough for a sync takes the place of nothing.
+      if (missing.length > 0) return connections;
       const [only, ...others] = connections.filter(({ tenantType }) => tenantType === organisationType);
       if (only && others.length === 0) {
         await tx.manager.update(Integration, { workspaceId }, { activeConnectionId: only.id });
       }
-      if (missing.length > 0) return connections;
       for (const { id } of connections) {
         enqueue(tx, "refresh", { workspaceId, connectionId: id });
         if (enabled) await queueWhatBecameDue(tx, id);
@@ -243,6 +244,7 @@ async function keepLink(
     where: { workspaceId, tenantId },
     lock: { mode: "pessimistic_write" },
   });
+  if (known?.connectionStatus === "CONNECTED" && missing.length > 0) return known;
   // Another user's link to the same organisation takes the place of the first one's, which is given up.
   if (known && standing.includes(known.connectionStatus) && known.xeroConnectionId !== xeroConnectionId) {
     await requestRelease(tx, known);

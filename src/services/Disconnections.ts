@@ -9,7 +9,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { In } from "typeorm";
 import { v7 as uuidv7 } from "uuid";
-import { type Database, type WorkspaceTransaction } from "../database.js";
+import { type Database, type Transaction, type WorkspaceTransaction } from "../database.js";
 import { Connection } from "../entities/Connection.js";
 import { Release } from "../entities/Release.js";
 import { type Logger, messageOf } from "../logger.js";
@@ -29,6 +29,11 @@ const longestWaitMs = 3_600_000;
 const patienceMs = 5_000;
 const claimMs = 300_000;
 
+const byAdministrator = "An administrator disconnected it.";
+
+/** A grant that nothing has used for so long is revoked; until then a consent may be under way that nobody has heard of. */
+const unusedMs = 900_000;
+
 export class Disconnections {
   constructor(
     private readonly database: Database,
@@ -44,10 +49,10 @@ export class Disconnections {
   async disconnect(viewer: Viewer, id: string): Promise<Connection> {
     const connection = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const found = await load(tx, Connection, id, { thing: "Xero organisation", field: "organisationId", lock: true });
-      if (standing.includes(found.connectionStatus)) await requestRelease(tx, found);
-      if (found.connectionStatus !== "DISCONNECTED") {
-        const reason = "An administrator disconnected it.";
-        await setStatus(tx, found, { status: "DISCONNECTED", reason, byPerson: true });
+      if (found.connectionStatus !== "DISCONNECTED" || found.statusReason !== byAdministrator) {
+        // One that was ended in Xero is given up too, for its grant may be left with nothing to do; one that lapsed has been.
+        if (found.connectionStatus !== "DISCONNECTED_INACTIVE") await requestRelease(tx, found);
+        await setStatus(tx, found, { status: "DISCONNECTED", reason: byAdministrator, byPerson: true });
       }
       return found;
     });
@@ -67,6 +72,20 @@ export class Disconnections {
       } catch (error) {
         if (!(error instanceof XeroFailure)) throw error;
         await this.putOff(release, error);
+      }
+    }
+  }
+
+  /** Revokes grants that nothing uses any more and nobody asked to be revoked, such as that of a consent to no organisation. */
+  async revokeUnused(): Promise<void> {
+    const unused = await this.database.asSystem((tx) => findUnusedGrants(tx, null));
+    for (const { xeroUserId, idleMs } of unused) {
+      if (Number(idleMs) < unusedMs) continue;
+      try {
+        await this.revokeIfUnused(xeroUserId);
+      } catch (error) {
+        if (!(error instanceof XeroFailure)) throw error;
+        this.logger.warn({ kind: error.kind, operation: error.operation }, "an unused grant could not be revoked yet");
       }
     }
   }
@@ -92,32 +111,40 @@ export class Disconnections {
     });
   }
 
-  private async endAtXero({ xeroConnectionId, xeroUserId }: Release): Promise<void> {
-    const use = await this.useOf(xeroConnectionId, xeroUserId);
-    try {
-      if (!use.connection) {
+  private async endAtXero({ workspaceId, connectionId, xeroConnectionId, xeroUserId }: Release): Promise<void> {
+    if (!(await this.isConnectionUsed({ workspaceId, connectionId, xeroConnectionId, xeroUserId }))) {
+      try {
         await this.grants.use(xeroUserId, (token) => this.identity.deleteConnection(token, xeroConnectionId));
+      } catch (error) {
+        // Xero has forgotten the connection, or the whole grant: it is what was asked.
+        const forgotten = error instanceof XeroFailure && ["DISCONNECTED", "INVALID_GRANT"].includes(error.kind);
+        if (!forgotten) throw error;
       }
-      if (!use.grant) await this.grants.revoke(xeroUserId);
-    } catch (error) {
-      if (!(error instanceof XeroFailure)) throw error;
-      // Xero has forgotten it, or forgot the whole grant: it is what was asked.
-      if (error.kind !== "DISCONNECTED" && error.kind !== "INVALID_GRANT") throw error;
-      if (!use.grant) await this.grants.revoke(xeroUserId);
     }
+    await this.revokeIfUnused(xeroUserId);
   }
 
-  /** Whether some workspace still uses the connection at Xero, and whether anything uses the grant or is about to. */
-  private async useOf(xeroConnectionId: string, xeroUserId: string): Promise<{ connection: boolean; grant: boolean }> {
+  /** Whether some workspace still uses the connection at Xero: by its id there, or by whose and to what it is, since the id may be a newer one. */
+  private async isConnectionUsed(
+    release: Pick<Release, "workspaceId" | "connectionId" | "xeroConnectionId" | "xeroUserId">,
+  ): Promise<boolean> {
     const [use] = await this.database.asSystem((tx) =>
-      tx.manager.query<{ connection: boolean; grant: boolean }[]>(
-        `SELECT EXISTS (SELECT FROM connection WHERE xero_connection_id = $1 AND connection_status = ANY($3)) AS connection,
-                EXISTS (SELECT FROM connection WHERE xero_user_id = $2 AND connection_status = ANY($3))
-                OR EXISTS (SELECT FROM consent WHERE xero_user_id = $2 AND used_at IS NULL AND expires_at > now()) AS "grant"`,
-        [xeroConnectionId, xeroUserId, standing],
+      tx.manager.query<{ used: boolean }[]>(
+        `SELECT EXISTS (
+           SELECT FROM connection c WHERE c.connection_status = ANY($5) AND (c.xero_connection_id = $1 OR (c.xero_user_id = $2
+             AND c.tenant_id = (SELECT r.tenant_id FROM connection r WHERE r.workspace_id = $3 AND r.id = $4)))) AS used`,
+        [release.xeroConnectionId, release.xeroUserId, release.workspaceId, release.connectionId, standing],
       ),
     );
-    return use ?? { connection: true, grant: true };
+    return use?.used ?? true;
+  }
+
+  /** Revokes the grant unless some connection uses it or a consent is about to; one that was consented to anew meanwhile is left alone. */
+  private async revokeIfUnused(xeroUserId: string): Promise<void> {
+    const version = await this.grants.version(xeroUserId);
+    if (version === null) return;
+    const unused = await this.database.asSystem((tx) => findUnusedGrants(tx, xeroUserId));
+    if (unused.length > 0) await this.grants.revoke(xeroUserId, version);
   }
 
   private async putOff(release: Release, failure: XeroFailure): Promise<void> {
@@ -143,4 +170,20 @@ export async function requestRelease(
   const { workspaceId } = tx;
   await tx.manager.insert(Release, { workspaceId, id: uuidv7(), connectionId: id, xeroConnectionId, xeroUserId });
   enqueue(tx, "release", { workspaceId, connectionId: id });
+}
+
+/** Grants, or the one of this user, that no connection stands on and no consent is about to use; and how long ago they were last renewed. */
+async function findUnusedGrants(
+  tx: Transaction,
+  xeroUserId: string | null,
+): Promise<{ xeroUserId: string; idleMs: string }[]> {
+  return tx.manager.query(
+    `SELECT g.xero_user_id AS "xeroUserId", extract(epoch FROM now() - g.stored_at) * 1000 AS "idleMs" FROM xero_grant g
+     WHERE ($1::text IS NULL OR g.xero_user_id = $1)
+       AND NOT EXISTS (SELECT FROM connection c WHERE c.xero_user_id = g.xero_user_id AND c.connection_status = ANY($2))
+       AND NOT EXISTS (SELECT FROM consent s WHERE s.xero_user_id = g.xero_user_id AND s.used_at IS NULL AND s.expires_at > now())
+       AND ($1::text IS NOT NULL OR NOT EXISTS (SELECT FROM release r WHERE r.xero_user_id = g.xero_user_id))
+     LIMIT 50`,
+    [xeroUserId, standing],
+  );
 }

@@ -41,7 +41,7 @@ export class Grants {
       `INSERT INTO xero_grant (xero_user_id, access_token, refresh_token, scopes, access_expires_at, state)
        VALUES ($1, $2, $3, $4, now() + $5 * interval '1 ms', 'ALIVE')
        ON CONFLICT (xero_user_id) DO UPDATE SET access_token = $2, refresh_token = $3, scopes = $4, access_expires_at = now() + $5 * interval '1 ms',
-         state = 'ALIVE', version = xero_grant.version + 1, lease_id = NULL, lease_until = NULL`,
+         stored_at = now(), state = 'ALIVE', version = xero_grant.version + 1, lease_id = NULL, lease_until = NULL`,
       [...this.sealed(tokens.xeroUserId, tokens), tokens.scopes, tokens.expiresInMs],
     );
   }
@@ -90,10 +90,18 @@ export class Grants {
     }
   }
 
-  /** Revokes the grant at Xero, which ends all of the user's connections, and forgets it. Repeats succeed. Throws XeroFailure. */
-  async revoke(xeroUserId: string): Promise<void> {
+  /** Which of the user's token sets is stored; null: none. */
+  async version(xeroUserId: string): Promise<number | null> {
+    return (await this.read(xeroUserId)).grant?.version ?? null;
+  }
+
+  /**
+   * Revokes the grant at Xero, which ends all of the user's connections, and forgets it; does nothing where another token set than this
+   * version is stored by now. Repeats succeed. Throws XeroFailure.
+   */
+  async revoke(xeroUserId: string, version: number): Promise<void> {
     const { grant } = await this.read(xeroUserId);
-    if (!grant) return;
+    if (grant?.version !== version) return;
     await this.identity.revoke(this.opened(grant, "refresh_token"));
     // A consent that came meanwhile has stored a newer set, which is not ours to forget.
     await this.database.asSystem((tx) => tx.manager.delete(Grant, { xeroUserId, version: grant.version }));
@@ -215,7 +223,7 @@ export class Grants {
         tx.manager.query(
           // Whoever took over after a long pause may have been refused, and this set is good all the same.
           `UPDATE xero_grant SET access_token = $2, refresh_token = $3, scopes = $4, access_expires_at = now() + $5 * interval '1 ms',
-             state = 'ALIVE', version = version + 1, lease_id = NULL, lease_until = NULL
+             stored_at = now(), state = 'ALIVE', version = version + 1, lease_id = NULL, lease_until = NULL
            WHERE xero_user_id = $1 AND version = $6 RETURNING 1`,
           [
             ...this.sealed(xeroUserId, tokens),

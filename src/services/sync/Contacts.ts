@@ -147,6 +147,15 @@ export class Contacts {
         ),
       };
     }
+    if (!looksLike(participant, found)) {
+      return {
+        error: syncError(
+          "CONTACT_AMBIGUOUS",
+          `The contact ${participant.contactNumber} in Xero is ${found.name}: neither name nor e-mail is the participant's.`,
+          "Give the participant another contact number, or correct name or e-mail where they are wrong, then sync the invoice again.",
+        ),
+      };
+    }
     const same = hashOf({ ...participant, ...fieldsOf(found) }) === hashOf(participant);
     const link = await this.link(connection, participant, found.contactId, same ? hashOf(participant) : null);
     if (same) return { contactId: found.contactId, action: "LINKED", warnings: [] };
@@ -291,6 +300,13 @@ async function findContact(accounting: XeroAccounting, participant: Participant)
       contact.status === "ACTIVE" && contact.contactNumber === undefined && contact.email?.toLowerCase() === email,
   );
   return same.length === 1 ? (same[0] ?? null) : null;
+}
+
+/** Whether a contact that has our number is the participant's: another system, or another workspace, may have given it to somebody else. */
+function looksLike(participant: Participant, found: XeroContactAnswer): boolean {
+  const same = (ours: string | null, theirs: string | undefined) =>
+    ours !== null && ours.localeCompare(theirs ?? "", "en", { sensitivity: "base" }) === 0;
+  return same(participant.name, found.name) || same(participant.email, found.email);
 }
 
 function payloadOf(participant: Participant): ContactPayload {
