@@ -47,6 +47,7 @@ export class ConnectionCare {
 
   /** Looks after all links whose time has come; safe on any number of processes at once. */
   async run(): Promise<void> {
+    await this.grants.settleDoubts();
     await this.queueChecks();
     await this.disconnections.revokeUnused();
     for (const found of await this.find(

@@ -7,10 +7,11 @@
  * so that is done only when nothing uses it any more.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { In } from "typeorm";
+import { In, IsNull, MoreThan } from "typeorm";
 import { v7 as uuidv7 } from "uuid";
 import { type Database, type Transaction, type WorkspaceTransaction } from "../database.js";
 import { Connection } from "../entities/Connection.js";
+import { Consent } from "../entities/Consent.js";
 import { Release } from "../entities/Release.js";
 import { type Logger, messageOf } from "../logger.js";
 import { enqueue } from "../jobs/queue.js";
@@ -27,6 +28,7 @@ const longestWaitMs = 3_600_000;
 
 /** How long an administrator waits for Xero, and how long whoever is at a release has before another takes it up. */
 const patienceMs = 5_000;
+const lookAgainMs = 100;
 const claimMs = 300_000;
 
 const byAdministrator = "An administrator disconnected it.";
@@ -57,7 +59,7 @@ export class Disconnections {
       return found;
     });
     // The administrator waits a while for it; what is not done by then is the job's.
-    await Promise.race([this.releaseNow(connection), delay(patienceMs, undefined, { ref: false })]);
+    await Promise.race([this.releaseNow(connection), delay(patienceMs)]);
     return this.database.inWorkspace(viewer.workspaceId, (tx) =>
       load(tx, Connection, connection.id, { thing: "Xero organisation", field: "organisationId" }),
     );
@@ -67,11 +69,19 @@ export class Disconnections {
   async release(workspaceId: string, connectionId: string): Promise<void> {
     for (const release of await this.claim(workspaceId, connectionId)) {
       try {
+        if (await this.isConsentUnderWay(release.xeroUserId)) {
+          await this.putOff(release);
+          continue;
+        }
         await this.endAtXero(release);
         await this.database.asSystem((tx) => tx.manager.delete(Release, { workspaceId, id: release.id }));
       } catch (error) {
         if (!(error instanceof XeroFailure)) throw error;
-        await this.putOff(release, error);
+        this.logger.warn(
+          { kind: error.kind, operation: error.operation, connectionId },
+          "a link could not be ended at Xero yet",
+        );
+        await this.putOff(release);
       }
     }
   }
@@ -91,11 +101,21 @@ export class Disconnections {
   }
 
   private async releaseNow({ workspaceId, id }: Connection): Promise<void> {
+    const waitUntil = Date.now() + patienceMs;
     try {
       await this.release(workspaceId, id);
+      // A worker may have been quicker: then it is waited for, that no consent comes between the answer here and Xero's.
+      while (Date.now() < waitUntil && (await this.isClaimed(workspaceId, id))) await delay(lookAgainMs);
     } catch (error) {
       this.logger.warn({ connectionId: id, reason: messageOf(error) }, "a link will be ended at Xero by a job");
     }
+  }
+
+  /** Whether somebody is at the connection's release for the first time. */
+  private async isClaimed(workspaceId: string, connectionId: string): Promise<boolean> {
+    return this.database.asSystem((tx) =>
+      tx.manager.existsBy(Release, { workspaceId, connectionId, failures: 0, dueAt: MoreThan(new Date()) }),
+    );
   }
 
   /** What is due, put off for whoever else looks, so that one process at a time is at it. */
@@ -147,11 +167,14 @@ export class Disconnections {
     if (unused.length > 0) await this.grants.revoke(xeroUserId, version);
   }
 
-  private async putOff(release: Release, failure: XeroFailure): Promise<void> {
-    this.logger.warn(
-      { kind: failure.kind, operation: failure.operation, connectionId: release.connectionId },
-      "a link could not be ended at Xero yet",
+  /** Whether the user is just giving a consent, which may be to the same organisation; what is to be ended waits until that is known. */
+  private async isConsentUnderWay(xeroUserId: string): Promise<boolean> {
+    return this.database.asSystem((tx) =>
+      tx.manager.existsBy(Consent, { xeroUserId, usedAt: IsNull(), expiresAt: MoreThan(new Date()) }),
     );
+  }
+
+  private async putOff(release: Release): Promise<void> {
     const waitMs = Math.min(longestWaitMs, firstWaitMs * 2 ** Math.min(release.failures, 20));
     await this.database.asSystem(async (tx) => {
       const dueAt = new Date(Date.now() + waitMs);

@@ -217,10 +217,10 @@ export async function loadIntegration(tx: WorkspaceTransaction): Promise<Integra
 async function resume(tx: WorkspaceTransaction): Promise<void> {
   const { workspaceId } = tx;
   const connections = await tx.manager.findBy(Connection, { workspaceId, connectionStatus: "CONNECTED" });
-  for (const { id, dataReadAt } of connections) {
+  for (const { id, dataReadAt, connectedAt } of connections) {
     wakeConnection(tx, workspaceId, id);
     await queueWhatBecameDue(tx, id);
-    if (dataReadAt === null) enqueue(tx, "refresh", { workspaceId, connectionId: id });
+    if (dataReadAt === null || dataReadAt < connectedAt) enqueue(tx, "refresh", { workspaceId, connectionId: id });
   }
 }
 

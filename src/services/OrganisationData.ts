@@ -81,9 +81,10 @@ export class OrganisationData {
     const connection = await this.database.inWorkspace(workspaceId, async (tx) =>
       (await loadIntegration(tx)).enabled ? find(tx, Connection, connectionId) : null,
     );
-    // A minute ago is fresh: the consent's own read most likely came first.
-    if (connection?.connectionStatus !== "CONNECTED" || Date.now() - (connection.dataReadAt?.getTime() ?? 0) < 60_000)
-      return;
+    if (connection?.connectionStatus !== "CONNECTED") return;
+    // A minute ago is fresh, if it was after the consent: the consent's own read most likely came first.
+    const { dataReadAt, connectedAt } = connection;
+    if (dataReadAt !== null && dataReadAt > connectedAt && Date.now() - dataReadAt.getTime() < 60_000) return;
     await this.refresh(connection);
   }
 

@@ -57,12 +57,35 @@ export class Grants {
    * same, and the work is run once more: a 401 did nothing. Throws what the work throws, and as `accessToken`.
    */
   async use<T>(xeroUserId: string, work: (token: string) => Promise<T>): Promise<T> {
-    const token = await this.accessToken(xeroUserId);
+    const token = await this.tokenFor(xeroUserId);
     try {
       return await work(token);
     } catch (error) {
       if (!(error instanceof XeroFailure) || error.kind !== "TOKEN_REFUSED") throw error;
-      return work(await this.accessToken(xeroUserId, token));
+      return work(await this.tokenFor(xeroUserId, token));
+    }
+  }
+
+  /**
+   * Repeats refreshes of which nobody knows how they ended, because their answer was lost or their process died: Xero takes the old token
+   * for 30 minutes only, and it may be long until somebody calls.
+   */
+  async settleDoubts(): Promise<void> {
+    const doubtful = await this.database.asSystem((tx) =>
+      tx.manager
+        .createQueryBuilder(Grant, "g")
+        .where("g.state = 'ALIVE' AND g.lease_id IS NOT NULL AND g.lease_until < now()")
+        .orderBy("g.lease_until")
+        .limit(50)
+        .getMany(),
+    );
+    for (const grant of doubtful) {
+      try {
+        await this.renew(grant);
+      } catch (error) {
+        // Whoever calls next is told; what may pass is tried again with the next round.
+        if (!(error instanceof XeroFailure)) throw error;
+      }
     }
   }
 
@@ -175,6 +198,14 @@ export class Grants {
     return grants.filter((grant) => [grant.accessToken, grant.refreshToken].some((it) => !this.vault.isCurrent(it)));
   }
 
+  private async tokenFor(xeroUserId: string, refused?: string): Promise<string> {
+    try {
+      return await this.accessToken(xeroUserId, refused);
+    } catch (error) {
+      throw error instanceof XeroFailure ? error.asNotSent() : error;
+    }
+  }
+
   private async read(xeroUserId: string): Promise<{ grant: Grant | null; fresh: boolean }> {
     return this.database.asSystem(async (tx) => {
       const { entities, raw } = await tx.manager
@@ -237,11 +268,13 @@ export class Grants {
       return (rows as [unknown[]])[0].length > 0 ? tokens.accessToken : null;
     } catch (error) {
       const dead = error instanceof XeroFailure && error.kind === "INVALID_GRANT";
+      // Where Xero may have rotated the token the lease is given up and its id stays, as the mark of a doubt.
+      const doubtful = !(error instanceof XeroFailure) || error.mayHaveWritten;
       const rows: unknown = await this.database.asSystem((tx) =>
         tx.manager.query(
-          `UPDATE xero_grant SET lease_id = NULL, lease_until = NULL, state = CASE WHEN $3 THEN 'DEAD' ELSE state END
+          `UPDATE xero_grant SET lease_id = CASE WHEN $4 THEN lease_id END, lease_until = CASE WHEN $4 THEN now() END, state = CASE WHEN $3 THEN 'DEAD' ELSE state END
            WHERE xero_user_id = $1 AND lease_id = $2 RETURNING 1`,
-          [xeroUserId, leaseId, dead],
+          [xeroUserId, leaseId, dead, doubtful],
         ),
       );
       // The token that was refused is not the stored one any more, so its refusal says nothing.

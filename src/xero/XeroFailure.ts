@@ -34,6 +34,8 @@ export interface XeroFailureDetails {
   retryAfterMs?: number | undefined;
   problem?: string | undefined;
   correlationId?: string | undefined;
+  /** It failed before the call it was for was sent. */
+  notSent?: boolean | undefined;
 }
 
 const mayHaveWritten: ReadonlySet<XeroFailureKind> = new Set(["UNCERTAIN", "SERVER_ERROR", "OFFLINE", "KEY_REUSED"]);
@@ -49,6 +51,7 @@ export class XeroFailure extends Error {
   /** The limit that was hit (a `RateLimitProblem`), or in a few words what was wrong with the exchange. */
   readonly problem?: string | undefined;
   readonly correlationId?: string | undefined;
+  private readonly notSent: boolean;
 
   constructor(details: XeroFailureDetails) {
     const facts = [
@@ -65,11 +68,17 @@ export class XeroFailure extends Error {
     this.retryAfterMs = details.retryAfterMs;
     this.problem = details.problem;
     this.correlationId = details.correlationId;
+    this.notSent = details.notSent ?? false;
+  }
+
+  /** The same failure of something that had to come first, as of a token: what it was for was not sent. */
+  asNotSent(): XeroFailure {
+    return new XeroFailure({ ...this, notSent: true });
   }
 
   /** True unless it is certain that the write this failure answers did not happen. Says nothing about reads. */
   get mayHaveWritten(): boolean {
-    return mayHaveWritten.has(this.kind);
+    return !this.notSent && mayHaveWritten.has(this.kind);
   }
 }
 

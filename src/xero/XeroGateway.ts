@@ -7,7 +7,7 @@ import { type Connection } from "../entities/Connection.js";
 import { type Logger } from "../logger.js";
 import { type Grants } from "./Grants.js";
 import { type CallRecord, XeroAccounting } from "./XeroAccounting.js";
-import { XeroFailure } from "./XeroFailure.js";
+import { XeroFailure, type XeroFailureKind } from "./XeroFailure.js";
 
 export interface GatewayOptions {
   apiUrl: string;
@@ -40,7 +40,7 @@ export class XeroGateway {
     work: (accounting: XeroAccounting) => Promise<T>,
     count?: (calls: number) => void,
   ): Promise<T> {
-    await this.refuseWhileBlocked(target);
+    await this.refuseUnlessOpen(target);
     const answers: CallRecord[] = [];
     try {
       return await this.grants.use(target.xeroUserId, (token) => work(this.accounting(target, token, answers)));
@@ -60,6 +60,8 @@ export class XeroGateway {
       timeoutMs,
       accessToken,
       tenantId: target.tenantId,
+      // Again before each, for a piece of work may be long.
+      beforeCall: (operation) => this.refuseUnlessOpen(target, operation),
       onAnswer: (answer) => {
         answers.push(answer);
         this.options.logger.debug({ ...answer, connectionId: target.id }, "xero call");
@@ -67,18 +69,22 @@ export class XeroGateway {
     });
   }
 
-  private async refuseWhileBlocked({ workspaceId, tenantId }: Target): Promise<void> {
+  /** Nothing is sent while the switch is off, the link is given up, or Xero has asked to wait. */
+  private async refuseUnlessOpen({ workspaceId, id, tenantId }: Target, operation = "call"): Promise<void> {
     const [state] = await this.database.asSystem((tx) =>
-      tx.manager.query<{ enabled: boolean; ms: string | null }[]>(
-        `SELECT i.enabled, ceil(extract(epoch FROM l.blocked_until - now()) * 1000) AS ms
-         FROM integration i LEFT JOIN tenant_limit l ON l.tenant_id = $2 AND l.blocked_until > now() WHERE i.workspace_id = $1`,
-        [workspaceId, tenantId],
+      tx.manager.query<{ enabled: boolean; connected: boolean; ms: string | null }[]>(
+        `SELECT i.enabled, c.connection_status = 'CONNECTED' AS connected, ceil(extract(epoch FROM l.blocked_until - now()) * 1000) AS ms
+         FROM connection c JOIN integration i ON i.workspace_id = c.workspace_id
+         LEFT JOIN tenant_limit l ON l.tenant_id = $3 AND l.blocked_until > now()
+         WHERE c.workspace_id = $1 AND c.id = $2`,
+        [workspaceId, id, tenantId],
       ),
     );
-    if (!state?.enabled) throw new XeroFailure({ kind: "SWITCHED_OFF", operation: "call" });
-    if (state.ms === null) return;
-    const retryAfterMs = Number(state.ms);
-    throw new XeroFailure({ kind: "RATE_LIMITED", operation: "call", problem: "unknown", retryAfterMs });
+    const refuse = (kind: XeroFailureKind, retryAfterMs?: number) =>
+      new XeroFailure({ kind, operation, problem: "not sent", retryAfterMs, notSent: true });
+    if (!state?.enabled) throw refuse("SWITCHED_OFF");
+    if (!state.connected) throw refuse("DISCONNECTED");
+    if (state.ms !== null) throw refuse("RATE_LIMITED", Number(state.ms));
   }
 
   private async keepLast(target: Target, answers: CallRecord[]): Promise<void> {
@@ -105,7 +111,8 @@ export class XeroGateway {
       },
       "xero failure",
     );
-    if (failure.kind === "RATE_LIMITED") {
+    // Without a status it was not Xero that said so.
+    if (failure.kind === "RATE_LIMITED" && failure.status !== undefined) {
       await this.database.asSystem((tx) =>
         tx.manager.query(
           `INSERT INTO tenant_limit (tenant_id, blocked_until, updated_at) VALUES ($1, now() + $2 * interval '1 ms', now())

@@ -162,11 +162,7 @@ export class BatchBook {
         const batch = await takeLease(tx, connectionId, lease);
         if (!batch) return null;
         if (batch.state === "SENT") return readOpen(tx, batch, connection, readAt);
-        await applyChanges(
-          tx,
-          (await attemptsOf(tx, batch.id)).map((attempt) => ({ attempt, outcome: "PENDING", syncStatus: "QUEUED" })),
-        );
-        await release(tx, batch.id);
+        await requeue(tx, batch.id);
       }
     });
   }
@@ -190,7 +186,7 @@ export class BatchBook {
         }),
       );
       if (given.ready.size === 0 || !(await loadIntegration(tx)).enabled) {
-        await release(tx, batch.id);
+        await requeue(tx, batch.id);
         return null;
       }
       for (const { id, invoiceId } of attempts.filter((attempt) => given.ready.has(attempt.id))) {
@@ -222,6 +218,8 @@ export class BatchBook {
         error: isTransient(failure) || (await isOutdated(tx, batch.connection, failure)) ? null : error,
         lastError: { ...error, retryable: false },
         counts,
+        // Refused tokens end with the link, which counts as lost when that goes on.
+        endless: failure.kind === "TOKEN_REFUSED",
         waitMs: failure.retryAfterMs,
       });
       await release(tx, batch.id);
@@ -306,13 +304,19 @@ export class BatchBook {
     tx: WorkspaceTransaction,
     connection: Connection,
     attempts: SyncAttempt[],
-    why: { error: SyncError | null; lastError: SyncError; counts: boolean; waitMs?: number | undefined },
+    why: {
+      error: SyncError | null;
+      lastError: SyncError;
+      counts: boolean;
+      endless?: boolean;
+      waitMs?: number | undefined;
+    },
   ): Promise<void> {
     const now = await databaseNow(tx);
     const changes = attempts.map((attempt): Change => {
       const transientFailures = attempt.transientFailures + (why.counts ? 1 : 0);
       if (why.error) return refusal(attempt, why.error);
-      if (transientFailures >= mostTransientFailures) return refusal(attempt, why.lastError);
+      if (transientFailures >= mostTransientFailures && !why.endless) return refusal(attempt, why.lastError);
       const notBefore = new Date(now.getTime() + (why.waitMs ?? backOffMs(transientFailures)));
       return {
         attempt,
@@ -378,6 +382,16 @@ async function readOpen(
     return invoice && written ? [{ attempt, invoice, ...written }] : [];
   });
   return { ...batch, connection, readAt, members };
+}
+
+/** Ends a batch that was never sent: whatever is left in it is as it was before it was claimed. */
+async function requeue(tx: WorkspaceTransaction, batchId: string): Promise<void> {
+  const attempts = await attemptsOf(tx, batchId);
+  await applyChanges(
+    tx,
+    attempts.map((attempt) => ({ attempt, outcome: "PENDING", syncStatus: "QUEUED" })),
+  );
+  await release(tx, batchId);
 }
 
 function refusal(attempt: SyncAttempt, error: SyncError): Change {
