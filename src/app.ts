@@ -193,6 +193,7 @@ async function start(
           linkWatch,
           disconnections,
           config.connection,
+          logger,
         ),
         disconnections,
         sweep: new Sweep(database),

@@ -5,6 +5,7 @@
  * On PostgreSQL the queue's own NOTIFY wakes the workers. The embedded database delivers none, so there the process that queues a job nudges
  * them itself, after its commit.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { Logger as QueueLogger, runTaskList, type TaskList, type WorkerPool } from "graphile-worker";
 import { Pool } from "pg";
 import { type Database } from "../database.js";
@@ -28,11 +29,15 @@ export interface WorkerServices {
 
 const concurrency = 4;
 
+/** How long a process that stops waits for the care of grants, which waits for Xero. What it leaves in doubt another settles. */
+const patienceMs = 10_000;
+
 export class Worker {
   private pool: WorkerPool | undefined;
   private connections: Pool | undefined;
   private sweepTimer: NodeJS.Timeout | undefined;
   private sweeping: Promise<void> | null = null;
+  private caring: Promise<void> | null = null;
   /** What runs alone now, and whether it was asked for again. */
   private readonly running = new Map<string, boolean>();
 
@@ -69,7 +74,13 @@ export class Worker {
     );
     this.database.signals.on("jobs", this.nudge);
     this.sweepTimer = setInterval(() => {
-      this.sweeping ??= this.sweep().finally(() => (this.sweeping = null));
+      const { sweep, connectionCare } = this.services;
+      this.sweeping ??= this.guarded(async () => {
+        await sweep.run();
+        await connectionCare.run();
+      }).finally(() => (this.sweeping = null));
+      // Waits for Xero, and keeps nothing else waiting.
+      this.caring ??= this.guarded(() => connectionCare.runGrants()).finally(() => (this.caring = null));
     }, this.options.sweepEveryMs);
   }
 
@@ -78,6 +89,7 @@ export class Worker {
     this.database.signals.off("jobs", this.nudge);
     clearInterval(this.sweepTimer);
     await this.sweeping;
+    if (this.caring) await Promise.race([this.caring, delay(patienceMs, undefined, { ref: false })]);
     await this.pool?.gracefulShutdown();
     await this.connections?.end();
   }
@@ -127,10 +139,9 @@ export class Worker {
     }
   }
 
-  private async sweep(): Promise<void> {
+  private async guarded(work: () => Promise<void>): Promise<void> {
     try {
-      await this.services.sweep.run();
-      await this.services.connectionCare.run();
+      await work();
     } catch (error) {
       this.options.logger.warn({ reason: messageOf(error) }, "the sweep failed and will run again");
     }

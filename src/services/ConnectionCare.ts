@@ -6,6 +6,7 @@
 import { type Database, type WorkspaceTransaction } from "../database.js";
 import { Connection } from "../entities/Connection.js";
 import { enqueue } from "../jobs/queue.js";
+import { type Logger, messageOf } from "../logger.js";
 import { type Grants } from "../xero/Grants.js";
 import { missingScopes } from "../xero/scopes.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
@@ -43,26 +44,51 @@ export class ConnectionCare {
     private readonly linkWatch: LinkWatch,
     private readonly disconnections: Disconnections,
     private readonly periods: CarePeriods,
+    private readonly logger: Logger,
   ) {}
 
-  /** Looks after all links whose time has come; safe on any number of processes at once. */
+  /** Looks after all links whose time has come, without a call to Xero; safe on any number of processes at once. */
   async run(): Promise<void> {
-    await this.grants.settleDoubts();
     await this.queueChecks();
-    await this.disconnections.revokeUnused();
-    for (const found of await this.find(
-      "i.keep_connection_alive OR c.last_activity_at > now() - $1 * interval '1 ms'",
-      true,
-    )) {
-      await this.database.inWorkspace(found.workspaceId, (tx) =>
-        resolveAlerts(tx, ["CONNECTION_EXPIRING"], found.connectionId),
+    const lively = "i.keep_connection_alive OR c.last_activity_at > now() - $1 * interval '1 ms'";
+    for (const found of await this.find(lively, true)) {
+      await this.each(found.connectionId, () =>
+        this.database.inWorkspace(found.workspaceId, (tx) =>
+          resolveAlerts(tx, ["CONNECTION_EXPIRING"], found.connectionId),
+        ),
       );
     }
-    for (const found of await this.find(
-      "NOT i.keep_connection_alive AND c.last_activity_at <= now() - $1 * interval '1 ms'",
-      false,
-    )) {
-      await this.database.inWorkspace(found.workspaceId, (tx) => this.warnOrEnd(tx, found.connectionId));
+    const idle = "NOT i.keep_connection_alive AND c.last_activity_at <= now() - $1 * interval '1 ms'";
+    for (const found of await this.find(idle, false)) {
+      await this.each(found.connectionId, () =>
+        this.database.inWorkspace(found.workspaceId, (tx) => this.warnOrEnd(tx, found.connectionId)),
+      );
+    }
+  }
+
+  /** Looks after the grants: settles refreshes in doubt and revokes what nothing uses. Calls Xero, so it may take long. */
+  async runGrants(): Promise<void> {
+    for (const xeroUserId of await this.grants.findDoubtful()) {
+      await this.each(xeroUserId, async () => {
+        try {
+          await this.grants.settleDoubt(xeroUserId);
+        } catch (error) {
+          if (error instanceof XeroFailure) await this.linkWatch.noteGrant(xeroUserId, error);
+          throw error;
+        }
+      });
+    }
+    for (const xeroUserId of await this.disconnections.findUnused()) {
+      await this.each(xeroUserId, () => this.disconnections.revokeUnused(xeroUserId));
+    }
+  }
+
+  /** One that fails must not keep the others from being looked after; it comes round again. */
+  private async each(id: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.logger.warn({ id, reason: messageOf(error) }, "a link could not be looked after, and will be again");
     }
   }
 

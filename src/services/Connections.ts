@@ -212,7 +212,7 @@ export class Connections {
       // Two consents of a workspace at once come one after the other.
       const { enabled } = await tx.manager.findOneOrFail(Integration, {
         where: { workspaceId },
-        lock: { mode: "pessimistic_write" },
+        lock: { mode: "for_no_key_update" },
       });
       const connections: Connection[] = [];
       for (const link of links) connections.push(await keepLink(tx, xeroUserId, link, missing));

@@ -86,18 +86,21 @@ export class Disconnections {
     }
   }
 
-  /** Revokes grants that nothing uses any more and nobody asked to be revoked, such as that of a consent to no organisation. */
-  async revokeUnused(): Promise<void> {
+  /** Xero users whose grants nothing uses any more and nobody asked to be revoked, such as that of a consent to no organisation. */
+  async findUnused(): Promise<string[]> {
     const unused = await this.database.asSystem((tx) => findUnusedGrants(tx, null));
-    for (const { xeroUserId, idleMs } of unused) {
-      if (Number(idleMs) < unusedMs) continue;
-      try {
-        await this.revokeIfUnused(xeroUserId);
-      } catch (error) {
-        if (!(error instanceof XeroFailure)) throw error;
-        this.logger.warn({ kind: error.kind, operation: error.operation }, "an unused grant could not be revoked yet");
-      }
-    }
+    return unused.filter(({ idleMs }) => Number(idleMs) >= unusedMs).map(({ xeroUserId }) => xeroUserId);
+  }
+
+  /** Revokes a grant if nothing uses it. One process at a time is at it, and a Xero that fails is asked again after as long a time. */
+  async revokeUnused(xeroUserId: string): Promise<void> {
+    const rows: unknown = await this.database.asSystem((tx) =>
+      tx.manager.query(
+        `UPDATE xero_grant SET stored_at = now() WHERE xero_user_id = $1 AND stored_at < now() - $2 * interval '1 ms' RETURNING 1`,
+        [xeroUserId, unusedMs],
+      ),
+    );
+    if ((rows as [unknown[]])[0].length > 0) await this.revokeIfUnused(xeroUserId);
   }
 
   private async releaseNow({ workspaceId, id }: Connection): Promise<void> {

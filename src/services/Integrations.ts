@@ -131,10 +131,11 @@ export class Integrations {
       const key = { workspaceId: tx.workspaceId };
       if (input.defaultTaxRateId != null)
         await load(tx, TaxRate, input.defaultTaxRateId, { thing: "tax rate", field: "input.defaultTaxRateId" });
+      const wasOff = !(await loadIntegration(tx)).enabled;
       await this.chooseAccounts(tx, input);
       if (Object.keys(changes).length > 0) await tx.manager.update(Integration, key, changes);
       // What waited while the switch was off goes on at once.
-      if (input.enabled) await resume(tx);
+      if (input.enabled && wasOff) await resume(tx);
       await noteActivity(tx);
       return loadIntegration(tx);
     });

@@ -35,6 +35,11 @@ export class LinkWatch {
     }
   }
 
+  /** What a failed refresh, which belongs to no connection, says of those that share the grant. */
+  async noteGrant(xeroUserId: string, failure: XeroFailure): Promise<void> {
+    if (failure.kind === "INVALID_GRANT") await this.loseGrant(xeroUserId);
+  }
+
   /** The connection's consent lacks these scopes. */
   async loseScopes(target: Target, missing: string[]): Promise<void> {
     await this.lose(target, lacksScopes(missing));

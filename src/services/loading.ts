@@ -29,16 +29,19 @@ export async function load<T extends WorkspaceRecord>(
   return found;
 }
 
-/** The record with this id, or null; with `lock`, held until the transaction ends. */
+/** The record with this id, or null; with `lock`, held until the transaction ends, against changes (`"share"`) or for one. */
 export async function find<T extends WorkspaceRecord>(
   tx: WorkspaceTransaction,
   entity: EntityTarget<T>,
   id: string,
-  { lock = false }: { lock?: boolean } = {},
+  { lock = false }: { lock?: boolean | "share" } = {},
 ): Promise<T | null> {
   if (!isId(id)) return null;
   const where = { workspaceId: tx.workspaceId, id } as FindOptionsWhere<T>;
-  return tx.manager.findOne(entity, lock ? { where, lock: { mode: "pessimistic_write" } } : { where });
+  return tx.manager.findOne(
+    entity,
+    lock ? { where, lock: { mode: lock === "share" ? "pessimistic_read" : "pessimistic_write" } } : { where },
+  );
 }
 
 /** The rows by their key, in the order in which they came; a key without rows is absent. */

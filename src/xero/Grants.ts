@@ -66,11 +66,8 @@ export class Grants {
     }
   }
 
-  /**
-   * Repeats refreshes of which nobody knows how they ended, because their answer was lost or their process died: Xero takes the old token
-   * for 30 minutes only, and it may be long until somebody calls.
-   */
-  async settleDoubts(): Promise<void> {
+  /** Xero users of whose last refresh nobody knows how it ended, because its answer was lost or its process died. */
+  async findDoubtful(): Promise<string[]> {
     const doubtful = await this.database.asSystem((tx) =>
       tx.manager
         .createQueryBuilder(Grant, "g")
@@ -79,14 +76,16 @@ export class Grants {
         .limit(50)
         .getMany(),
     );
-    for (const grant of doubtful) {
-      try {
-        await this.renew(grant);
-      } catch (error) {
-        // Whoever calls next is told; what may pass is tried again with the next round.
-        if (!(error instanceof XeroFailure)) throw error;
-      }
-    }
+    return doubtful.map(({ xeroUserId }) => xeroUserId);
+  }
+
+  /**
+   * Repeats a refresh that is in doubt: Xero takes the old token for 30 minutes only, and it may be long until somebody calls. Throws as
+   * `accessToken`; the doubt stays then, unless the grant is dead.
+   */
+  async settleDoubt(xeroUserId: string): Promise<void> {
+    const { grant } = await this.read(xeroUserId);
+    if (grant?.state === "ALIVE" && grant.leaseId !== null) await this.renew(grant);
   }
 
   /**
@@ -269,7 +268,7 @@ export class Grants {
     } catch (error) {
       const dead = error instanceof XeroFailure && error.kind === "INVALID_GRANT";
       // Where Xero may have rotated the token the lease is given up and its id stays, as the mark of a doubt.
-      const doubtful = !(error instanceof XeroFailure) || error.mayHaveWritten;
+      const doubtful = grant.leaseId !== null || !(error instanceof XeroFailure) || error.mayHaveWritten;
       const rows: unknown = await this.database.asSystem((tx) =>
         tx.manager.query(
           `UPDATE xero_grant SET lease_id = CASE WHEN $4 THEN lease_id END, lease_until = CASE WHEN $4 THEN now() END, state = CASE WHEN $3 THEN 'DEAD' ELSE state END

@@ -4,6 +4,7 @@
  */
 import { type Database } from "../database.js";
 import { type Connection } from "../entities/Connection.js";
+import { type ConnectionStatus } from "../entities/enums.js";
 import { type Logger } from "../logger.js";
 import { type Grants } from "./Grants.js";
 import { type CallRecord, XeroAccounting } from "./XeroAccounting.js";
@@ -72,8 +73,8 @@ export class XeroGateway {
   /** Nothing is sent while the switch is off, the link is given up, or Xero has asked to wait. */
   private async refuseUnlessOpen({ workspaceId, id, tenantId }: Target, operation = "call"): Promise<void> {
     const [state] = await this.database.asSystem((tx) =>
-      tx.manager.query<{ enabled: boolean; connected: boolean; ms: string | null }[]>(
-        `SELECT i.enabled, c.connection_status = 'CONNECTED' AS connected, ceil(extract(epoch FROM l.blocked_until - now()) * 1000) AS ms
+      tx.manager.query<{ enabled: boolean; status: ConnectionStatus; ms: string | null }[]>(
+        `SELECT i.enabled, c.connection_status AS status, ceil(extract(epoch FROM l.blocked_until - now()) * 1000) AS ms
          FROM connection c JOIN integration i ON i.workspace_id = c.workspace_id
          LEFT JOIN tenant_limit l ON l.tenant_id = $3 AND l.blocked_until > now()
          WHERE c.workspace_id = $1 AND c.id = $2`,
@@ -83,7 +84,8 @@ export class XeroGateway {
     const refuse = (kind: XeroFailureKind, retryAfterMs?: number) =>
       new XeroFailure({ kind, operation, problem: "not sent", retryAfterMs, notSent: true });
     if (!state?.enabled) throw refuse("SWITCHED_OFF");
-    if (!state.connected) throw refuse("DISCONNECTED");
+    if (state.status === "RECONNECT_REQUIRED") throw refuse("INVALID_GRANT");
+    if (state.status !== "CONNECTED") throw refuse("DISCONNECTED");
     if (state.ms !== null) throw refuse("RATE_LIMITED", Number(state.ms));
   }
 

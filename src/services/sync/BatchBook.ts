@@ -100,7 +100,8 @@ export class BatchBook {
   async claim(workspaceId: string, connectionId: string): Promise<ClaimedBatch | "NOTHING" | "ALL_REFUSED"> {
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const integration = await loadIntegration(tx);
-      const connection = await find(tx, Connection, connectionId);
+      // Held against a reconnect, which must find FAILED already what is refused here for want of the link.
+      const connection = await find(tx, Connection, connectionId, { lock: "share" });
       if (!integration.enabled || !connection) return "NOTHING";
       const due = await dueAttempts(tx, connectionId);
       if (due.length === 0) return "NOTHING";

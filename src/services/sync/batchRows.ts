@@ -6,6 +6,7 @@ import { Connection } from "../../entities/Connection.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
 import { enqueue } from "../../jobs/queue.js";
+import { find } from "../loading.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 
 /** Xero recommends about 50 elements a call. */
@@ -87,7 +88,7 @@ export async function isOutdated(
   { kind }: Pick<XeroFailure, "kind">,
 ): Promise<boolean> {
   if (kind !== "DISCONNECTED" && kind !== "INVALID_GRANT" && kind !== "MISSING_SCOPE") return false;
-  const now = await tx.manager.findOneBy(Connection, { workspaceId: tx.workspaceId, id });
+  const now = await find(tx, Connection, id, { lock: "share" });
   return now?.connectionStatus === "CONNECTED" && now.connectedAt > connectedAt;
 }
 

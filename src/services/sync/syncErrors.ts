@@ -87,8 +87,8 @@ export function rejected(
 const reconnect = "An administrator has to connect to Xero again, then sync the invoice again.";
 
 const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>> = {
-  DISCONNECTED: ["XERO_NOT_CONNECTED", "The organisation was disconnected in Xero.", reconnect],
-  INVALID_GRANT: ["RECONNECT_REQUIRED", "Xero no longer accepts the link's tokens.", reconnect],
+  DISCONNECTED: ["XERO_NOT_CONNECTED", "The organisation is no longer connected.", reconnect],
+  INVALID_GRANT: ["RECONNECT_REQUIRED", "The link to the organisation must be renewed.", reconnect],
   MISSING_SCOPE: ["RECONNECT_REQUIRED", "The consent lacks a scope.", reconnect],
   TOKEN_REFUSED: ["RECONNECT_REQUIRED", "Xero does not accept the link's tokens.", reconnect],
   FORBIDDEN: [
