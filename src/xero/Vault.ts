@@ -42,7 +42,7 @@ export class Vault {
 
   /** The id of the key that the text was made with. */
   keyOf(sealed: string): string {
-    return sealed.slice(0, sealed.indexOf(":"));
+    return sealed.slice(0, Math.max(0, sealed.indexOf(":")));
   }
 
   has(id: string): boolean {

@@ -108,6 +108,7 @@ export class XeroGateway {
       {
         kind: failure.kind,
         operation: failure.operation,
+        problem: failure.problem,
         connectionId: target.id,
         xeroCorrelationId: failure.correlationId,
       },
