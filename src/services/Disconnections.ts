@@ -65,7 +65,7 @@ export class Disconnections {
     );
   }
 
-  /** Ends at Xero whatever is due of the connection's releases; never throws for what Xero says, but tries again later. */
+  /** Ends at Xero whatever is due of the connection's releases; what fails is tried again later. */
   async release(workspaceId: string, connectionId: string): Promise<void> {
     for (const release of await this.claim(workspaceId, connectionId)) {
       try {
@@ -76,11 +76,8 @@ export class Disconnections {
         await this.endAtXero(release);
         await this.database.asSystem((tx) => tx.manager.delete(Release, { workspaceId, id: release.id }));
       } catch (error) {
-        if (!(error instanceof XeroFailure)) throw error;
-        this.logger.warn(
-          { kind: error.kind, operation: error.operation, connectionId },
-          "a link could not be ended at Xero yet",
-        );
+        // Whatever it was, it must not wait until the claim runs out.
+        this.logger.warn({ connectionId, reason: messageOf(error) }, "a link could not be ended at Xero yet");
         await this.putOff(release);
       }
     }
