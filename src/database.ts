@@ -42,7 +42,6 @@ import { XeroTaxRate } from "./entities/XeroTaxRate.js";
 import { type Logger, messageOf } from "./logger.js";
 import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
 import { ConnectionLife1763856000000 } from "./migrations/1763856000000-ConnectionLife.js";
-import { SyncEntry1763942400000 } from "./migrations/1763942400000-SyncEntry.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -241,7 +240,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     type: "postgres",
     url: options.url,
     entities,
-    migrations: [InitialSchema1763769600000, ConnectionLife1763856000000, SyncEntry1763942400000],
+    migrations: [InitialSchema1763769600000, ConnectionLife1763856000000],
     migrationsTableName: "schema_migration",
     synchronize: false,
     installExtensions: false,

@@ -72,9 +72,7 @@ export class OrganisationData {
 
   /** Reads the organisation itself again, which is the lightest call there is. Throws XeroFailure. */
   async refreshOrganisation(connection: Connection): Promise<void> {
-    const organisation = await this.gateway.call(connection, (accounting) => accounting.fetchOrganisation(), {
-      background: true,
-    });
+    const organisation = await this.gateway.call(connection, (accounting) => accounting.fetchOrganisation());
     await this.database.inWorkspace(connection.workspaceId, (tx) => keepOrganisation(tx, connection.id, organisation));
   }
 

@@ -23,8 +23,6 @@ import { backOffMs } from "./sync/outcomes.js";
 const eventsAtOnce = 500;
 const invoicesAtOnce = 40;
 
-const inBackground = { background: true };
-
 /** Until a right is given back, or an operator has mended the configuration. */
 const longWaitMs = 300_000;
 
@@ -109,9 +107,7 @@ export class Puller {
     const answers: XeroInvoiceAnswer[] = [];
     for (let start = 0; start < wanted.length; start += invoicesAtOnce) {
       const ids = wanted.slice(start, start + invoicesAtOnce);
-      answers.push(
-        ...(await this.gateway.call(connection, (accounting) => accounting.fetchInvoices({ ids }), inBackground)),
-      );
+      answers.push(...(await this.gateway.call(connection, (accounting) => accounting.fetchInvoices({ ids }))));
     }
     const applied = new Set<string>();
     for (const answer of answers) {
@@ -129,11 +125,7 @@ export class Puller {
 
   private async invoiceOfPayment(connection: Connection, paymentId: string): Promise<string | null> {
     try {
-      const payment = await this.gateway.call(
-        connection,
-        (accounting) => accounting.fetchPayment(paymentId),
-        inBackground,
-      );
+      const payment = await this.gateway.call(connection, (accounting) => accounting.fetchPayment(paymentId));
       return payment.invoiceId ?? null;
     } catch (error) {
       if (error instanceof XeroFailure && error.kind === "NOT_FOUND") return null;

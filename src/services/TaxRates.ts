@@ -20,7 +20,6 @@ import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { Problems } from "./problems.js";
 import { effectiveRateOf } from "./totals.js";
-import { brokenMapping, queueMended } from "./sync/queueRun.js";
 
 @InputType()
 export class TaxComponentInput {
@@ -118,7 +117,6 @@ export class TaxRates {
         await tx.manager.upsert(TaxRate, rate, ["workspaceId", "id"]);
         await unmapMismatches(tx, rate);
         await noteActivity(tx);
-        await queueMended(tx, brokenMapping);
         return rate;
       });
     } catch (error) {
@@ -154,7 +152,6 @@ export class TaxRates {
         );
       }
       await tx.manager.upsert(TaxRateMapping, { ...key, taxType }, ["workspaceId", "connectionId", "taxRateId"]);
-      await queueMended(tx, brokenMapping);
       return rate;
     });
   }

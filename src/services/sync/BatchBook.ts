@@ -9,6 +9,7 @@ import { v7 as uuidv7 } from "uuid";
 import { type Database, type WorkspaceTransaction } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
 import { ContactLink } from "../../entities/ContactLink.js";
+import { type SyncStatus } from "../../entities/enums.js";
 import { Invoice } from "../../entities/Invoice.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
@@ -17,7 +18,7 @@ import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { loadIntegration } from "../Integrations.js";
 import { find, groupBy } from "../loading.js";
-import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
+import { addCalls, applyChanges, type Change } from "./attempts.js";
 import { type Settled } from "./Contacts.js";
 import {
   attemptsOf,
@@ -28,7 +29,6 @@ import {
   dueAttempts,
   openBatch,
   release,
-  requeue,
   takeLease,
   wakeAt,
 } from "./batchRows.js";
@@ -51,8 +51,6 @@ export interface ClaimedBatch {
   connection: Connection;
   /** By attempt. */
   prepared: Map<string, Prepared>;
-  /** Nobody waits for any of it. */
-  background: boolean;
 }
 
 export interface Member {
@@ -78,8 +76,6 @@ export interface OpenBatch {
   serverErrors: number;
   keyReused: boolean;
   members: Member[];
-  /** Nobody waits for any of it. */
-  background: boolean;
 }
 
 const unsent: BatchState[] = ["PREPARING"];
@@ -147,8 +143,7 @@ export class BatchBook {
       const leaseId = randomUUID();
       if (prepared.size > 0) await openBatch(tx, { id, leaseId, connectionId, leaseMs: this.options.leaseMs });
       await applyChanges(tx, changes);
-      const background = due.every(isBackground);
-      return prepared.size > 0 ? { id, leaseId, connection, prepared, background } : "ALL_REFUSED";
+      return prepared.size > 0 ? { id, leaseId, connection, prepared } : "ALL_REFUSED";
     });
   }
 
@@ -203,10 +198,7 @@ export class BatchBook {
         await tx.manager.update(
           Invoice,
           { workspaceId, id: invoiceId },
-          {
-            connectionId: batch.connection.id,
-            syncWarnings: [...(batch.prepared.get(id)?.warnings ?? []), ...contact.warnings],
-          },
+          { connectionId: batch.connection.id, syncWarnings: contact.warnings },
         );
       }
       await tx.manager.query(
@@ -390,9 +382,20 @@ async function readOpen(
     const written = sent.get(attempt.invoiceId);
     return invoice && written ? [{ attempt, invoice, ...written }] : [];
   });
-  return { ...batch, connection, readAt, members, background: attempts.every(isBackground) };
+  return { ...batch, connection, readAt, members };
 }
 
-function isBackground({ priority }: SyncAttempt): boolean {
-  return priority > 0;
+/** Ends a batch that was never sent: whatever is left in it is as it was before it was claimed. */
+async function requeue(tx: WorkspaceTransaction, batchId: string): Promise<void> {
+  const attempts = await attemptsOf(tx, batchId);
+  await applyChanges(
+    tx,
+    attempts.map((attempt) => ({ attempt, outcome: "PENDING", syncStatus: "QUEUED" })),
+  );
+  await release(tx, batchId);
+}
+
+function refusal(attempt: SyncAttempt, error: SyncError): Change {
+  const syncStatus: SyncStatus = "FAILED";
+  return { attempt, outcome: "FAILED", syncStatus, error };
 }

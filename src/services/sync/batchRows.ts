@@ -8,7 +8,6 @@ import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
 import { enqueue } from "../../jobs/queue.js";
 import { find } from "../loading.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
-import { applyChanges } from "./attempts.js";
 
 /** Xero recommends about 50 elements a call. */
 const batchSize = 50;
@@ -22,8 +21,7 @@ export async function dueAttempts(tx: WorkspaceTransaction, connectionId: string
     .createQueryBuilder(SyncAttempt, "a")
     .where("a.workspace_id = :ws AND a.connection_id = :connectionId", { ws: tx.workspaceId, connectionId })
     .andWhere("a.outcome = 'PENDING' AND a.batch_id IS NULL AND (a.not_before IS NULL OR a.not_before <= now())")
-    .orderBy("a.priority")
-    .addOrderBy("a.id")
+    .orderBy("a.id")
     .limit(batchSize)
     .setLock("pessimistic_write")
     .setOnLocked("skip_locked")
@@ -73,16 +71,6 @@ export async function release(tx: WorkspaceTransaction, batchId: string): Promis
     { batchId: null, outcome: "PENDING" },
   );
   await tx.manager.update(SyncBatch, { workspaceId, id: batchId }, { state: "DONE" });
-}
-
-/** Ends a batch that was never sent: whatever is left in it is as it was before it was claimed. */
-export async function requeue(tx: WorkspaceTransaction, batchId: string): Promise<void> {
-  const attempts = await attemptsOf(tx, batchId);
-  await applyChanges(
-    tx,
-    attempts.map((attempt) => ({ attempt, outcome: "PENDING", syncStatus: "QUEUED" })),
-  );
-  await release(tx, batchId);
 }
 
 /** The batch's attempts that have no outcome yet. */
