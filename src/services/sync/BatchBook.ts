@@ -9,7 +9,6 @@ import { v7 as uuidv7 } from "uuid";
 import { type Database, type WorkspaceTransaction } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
 import { ContactLink } from "../../entities/ContactLink.js";
-import { type SyncStatus } from "../../entities/enums.js";
 import { Invoice } from "../../entities/Invoice.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
@@ -18,7 +17,7 @@ import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { loadIntegration } from "../Integrations.js";
 import { find, groupBy } from "../loading.js";
-import { addCalls, applyChanges, type Change } from "./attempts.js";
+import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
 import { type Settled } from "./Contacts.js";
 import {
   attemptsOf,
@@ -29,6 +28,7 @@ import {
   dueAttempts,
   openBatch,
   release,
+  requeue,
   takeLease,
   wakeAt,
 } from "./batchRows.js";
@@ -383,19 +383,4 @@ async function readOpen(
     return invoice && written ? [{ attempt, invoice, ...written }] : [];
   });
   return { ...batch, connection, readAt, members };
-}
-
-/** Ends a batch that was never sent: whatever is left in it is as it was before it was claimed. */
-async function requeue(tx: WorkspaceTransaction, batchId: string): Promise<void> {
-  const attempts = await attemptsOf(tx, batchId);
-  await applyChanges(
-    tx,
-    attempts.map((attempt) => ({ attempt, outcome: "PENDING", syncStatus: "QUEUED" })),
-  );
-  await release(tx, batchId);
-}
-
-function refusal(attempt: SyncAttempt, error: SyncError): Change {
-  const syncStatus: SyncStatus = "FAILED";
-  return { attempt, outcome: "FAILED", syncStatus, error };
 }

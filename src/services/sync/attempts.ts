@@ -24,6 +24,11 @@ export interface Change {
   also?: Partial<SyncAttempt>;
 }
 
+/** The change for an attempt that failed for good, until something changes. */
+export function refusal(attempt: SyncAttempt, error: SyncError): Change {
+  return { attempt, outcome: "FAILED", syncStatus: "FAILED", error };
+}
+
 const live: SyncOutcome[] = ["PENDING", "UNCERTAIN"];
 
 /** Applies the changes: attempt, invoice, event each; then the runs they belong to. */

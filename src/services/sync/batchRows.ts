@@ -8,6 +8,7 @@ import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
 import { enqueue } from "../../jobs/queue.js";
 import { find } from "../loading.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
+import { applyChanges } from "./attempts.js";
 
 /** Xero recommends about 50 elements a call. */
 const batchSize = 50;
@@ -71,6 +72,16 @@ export async function release(tx: WorkspaceTransaction, batchId: string): Promis
     { batchId: null, outcome: "PENDING" },
   );
   await tx.manager.update(SyncBatch, { workspaceId, id: batchId }, { state: "DONE" });
+}
+
+/** Ends a batch that was never sent: whatever is left in it is as it was before it was claimed. */
+export async function requeue(tx: WorkspaceTransaction, batchId: string): Promise<void> {
+  const attempts = await attemptsOf(tx, batchId);
+  await applyChanges(
+    tx,
+    attempts.map((attempt) => ({ attempt, outcome: "PENDING", syncStatus: "QUEUED" })),
+  );
+  await release(tx, batchId);
 }
 
 /** The batch's attempts that have no outcome yet. */
