@@ -147,9 +147,9 @@ async function end({ process: child, client }: Peer, signal: "SIGTERM" | "SIGKIL
     await end(other, "SIGTERM");
     await syncInvoice(client, invoice.id);
     await service.control("hold/await", { name: "written", count: 1 });
-    other = await startPeer(service);
     await end(one, "SIGKILL");
     expect(["SYNCING", "UNCERTAIN"]).toContain((await readInvoice(client, invoice.id)).syncStatus);
+    other = await startPeer(service);
     const synced = await untilSync(client, invoice.id, "SYNCED", "FAILED");
     await service.control("release", { name: "written" });
     const found = await inXero(service, invoice.number);
