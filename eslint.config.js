@@ -7,8 +7,10 @@ const systemPath = [
   "src/services/Disconnections.ts", // whether another workspace uses the same link
   "src/services/LinkWatch.ts", // a dead grant is several workspaces'
   "src/services/Sweep.ts", // looks at all workspaces for what was forgotten
+  "src/services/sync/Schedule.ts", // looks at all workspaces for a tick that has come
   "src/services/WebhookInbox.ts", // a delivery comes before its workspace is known
   "src/subscriptions/EventFeed.ts", // one poll for all workspaces that are watched
+  "src/xero/CallLimits.ts", // an organisation may be several workspaces'
   "src/xero/Grants.ts",
   "src/xero/XeroGateway.ts", // limits per organisation
 ];

@@ -26,6 +26,7 @@ import { SupportItems } from "./services/SupportItems.js";
 import { Sweep } from "./services/Sweep.js";
 import { Contacts } from "./services/sync/Contacts.js";
 import { Pusher } from "./services/sync/Pusher.js";
+import { Schedule } from "./services/sync/Schedule.js";
 import { SyncRuns } from "./services/sync/SyncRuns.js";
 import { TaxRates } from "./services/TaxRates.js";
 import { WebhookInbox } from "./services/WebhookInbox.js";
@@ -33,6 +34,7 @@ import { EventFeed } from "./subscriptions/EventFeed.js";
 import { serveSockets } from "./subscriptions/socketServer.js";
 import { createViewerReader, type Viewer } from "./viewer.js";
 import { receiveWebhooks } from "./webhooks/receiver.js";
+import { CallLimits } from "./xero/CallLimits.js";
 import { Grants } from "./xero/Grants.js";
 import { Vault } from "./xero/Vault.js";
 import { XeroGateway } from "./xero/XeroGateway.js";
@@ -105,7 +107,7 @@ async function start(
   const grants = new Grants(database, identity, new Vault(config.encryptionKeys), xero.timeoutMs * 2);
   await grants.checkKeys();
   const linkWatch = new LinkWatch(database);
-  const gateway = new XeroGateway(database, grants, {
+  const gateway = new XeroGateway(database, grants, new CallLimits(database, xero.timeoutMs), {
     apiUrl: xero.apiUrl,
     timeoutMs: xero.timeoutMs,
     logger,
@@ -133,7 +135,7 @@ async function start(
       disconnections,
       eventFeed,
       integrations,
-      invoices: new Invoices(database),
+      invoices: new Invoices(database, integrations),
       organisationData,
       participants: new Participants(database),
       payments: new Payments(database),
@@ -147,7 +149,7 @@ async function start(
     const readViewer = createViewerReader(config.auth);
     const contextFor = async (viewer: Viewer, { remember }: { remember: boolean }): Promise<Context> => {
       await integrations.ensure(viewer.workspaceId);
-      return { viewer, services, loaders: createLoaders(database, taxRates, viewer, { remember }) };
+      return { viewer, services, loaders: createLoaders(database, { integrations, taxRates }, viewer, { remember }) };
     };
     const schema = await buildAppSchema();
     await receiveWebhooks(http, { keys: xero.webhookKeys, inbox: webhookInbox, logger });
@@ -196,6 +198,7 @@ async function start(
           logger,
         ),
         disconnections,
+        schedule: new Schedule(database, integrations),
         sweep: new Sweep(database),
       },
       // Often enough for the shortest of the periods that it watches over.

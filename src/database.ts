@@ -42,6 +42,7 @@ import { XeroTaxRate } from "./entities/XeroTaxRate.js";
 import { type Logger, messageOf } from "./logger.js";
 import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
 import { ConnectionLife1763856000000 } from "./migrations/1763856000000-ConnectionLife.js";
+import { SyncEntry1763942400000 } from "./migrations/1763942400000-SyncEntry.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -240,7 +241,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     type: "postgres",
     url: options.url,
     entities,
-    migrations: [InitialSchema1763769600000, ConnectionLife1763856000000],
+    migrations: [InitialSchema1763769600000, ConnectionLife1763856000000, SyncEntry1763942400000],
     migrationsTableName: "schema_migration",
     synchronize: false,
     installExtensions: false,

@@ -6,7 +6,11 @@ import { Role } from "./entities/enums.js";
 import { AppError } from "./errors.js";
 import { type Context } from "./resolvers/context.js";
 import { AlertResolver } from "./resolvers/AlertResolver.js";
-import { IntegrationResolver, XeroOrganisationResolver } from "./resolvers/IntegrationResolver.js";
+import {
+  IntegrationResolver,
+  SyncScheduleResolver,
+  XeroOrganisationResolver,
+} from "./resolvers/IntegrationResolver.js";
 import { InvoiceResolver, LineItemResolver } from "./resolvers/InvoiceResolver.js";
 import { ParticipantResolver } from "./resolvers/ParticipantResolver.js";
 import { PaymentResolver } from "./resolvers/PaymentResolver.js";
@@ -46,6 +50,7 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
       SupportItemResolver,
       SyncAttemptResolver,
       SyncRunResolver,
+      SyncScheduleResolver,
       SyncStatusSubscription,
       TaxRateResolver,
       XeroOrganisationResolver,

@@ -885,10 +885,13 @@ describe("a role", () => {
 
   const needs: Record<string, [role: "bookkeeper" | "admin", mutation: string]> = {
     approveInvoice: ["bookkeeper", `approveInvoice(id: "${unknownId}") { id }`],
+    cancelSyncRun: ["bookkeeper", `cancelSyncRun(id: "${unknownId}") { id }`],
     connectXero: ["admin", "connectXero { expiresAt }"],
     disconnectXero: ["admin", `disconnectXero(organisationId: "${unknownId}") { id }`],
     mapTaxRate: ["admin", `mapTaxRate(taxRateId: "${unknownId}") { id }`],
     refreshXeroData: ["admin", "refreshXeroData { enabled }"],
+    retrySyncRun: ["bookkeeper", `retrySyncRun(id: "${unknownId}") { id }`],
+    runInvoiceSync: ["bookkeeper", "runInvoiceSync { id }"],
     saveInvoice: [
       "bookkeeper",
       `saveInvoice(input: { participantId: "${unknownId}", date: "2026-11-16", dueDate: "2026-11-16", lineItems: [] }) { id }`,
@@ -897,7 +900,9 @@ describe("a role", () => {
     saveSupportItem: ["bookkeeper", 'saveSupportItem(input: { itemNumber: "", name: "", unit: "" }) { id }'],
     saveTaxRate: ["admin", 'saveTaxRate(input: { name: "", components: [] }) { id }'],
     selectXeroOrganisation: ["admin", `selectXeroOrganisation(id: "${unknownId}") { id }`],
+    setInvoiceIgnored: ["bookkeeper", `setInvoiceIgnored(id: "${unknownId}", ignored: true) { id }`],
     syncInvoice: ["bookkeeper", `syncInvoice(id: "${unknownId}") { id }`],
+    syncInvoices: ["bookkeeper", "syncInvoices(ids: []) { id }"],
     updateIntegration: ["admin", "updateIntegration(input: { enabled: null }) { enabled }"],
   };
 

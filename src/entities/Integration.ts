@@ -1,12 +1,13 @@
 import { Field, ObjectType } from "type-graphql";
-import { Column, Entity, PrimaryColumn } from "typeorm";
-import { DecimalScalar } from "../scalars.js";
+import { Column, Entity, Index, PrimaryColumn } from "typeorm";
+import { DateScalar, DecimalScalar } from "../scalars.js";
 import { InstantColumn, MoneyColumn } from "./columns.js";
 import { InvoiceNumbering, LineAmountTypes, XeroInvoiceStatus } from "./enums.js";
 
 /** A workspace's settings of the integration; made with the contract's defaults when the workspace first appears. */
 @ObjectType()
 @Entity("integration")
+@Index("ix_integration_schedule", { synchronize: false })
 export class Integration {
   @PrimaryColumn({ type: "text" })
   workspaceId!: string;
@@ -47,6 +48,29 @@ export class Integration {
   @Field(() => DecimalScalar, { description: "An invoice whose open balance is at most this counts as paid." })
   @MoneyColumn({ default: 0 })
   paidTolerance!: string;
+
+  @Field(() => DateScalar, { nullable: true, description: "Invoices dated before this are never sent." })
+  @Column({ type: "date", nullable: true })
+  syncStartDate!: string | null;
+
+  @Field(() => Boolean, { description: "Send an invoice as soon as it is approved." })
+  @Column({ type: "boolean", default: false })
+  syncOnApproval!: boolean;
+
+  @Column({ type: "boolean", default: false })
+  scheduleEnabled!: boolean;
+
+  /** Five-field cron expression. */
+  @Column({ type: "text", default: "0 * * * *" })
+  scheduleCron!: string;
+
+  /** Null: the integration's own. */
+  @Column({ type: "text", nullable: true })
+  scheduleTimeZone!: string | null;
+
+  /** The tick that comes next; one that has gone by was missed, and is made up for by one run. Null while the schedule is off. */
+  @InstantColumn({ nullable: true })
+  scheduleNextRunAt!: Date | null;
 
   @Field(() => Boolean, {
     description:

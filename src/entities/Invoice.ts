@@ -17,6 +17,7 @@ import { SyncError } from "./SyncError.js";
 @ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_invoice_connection" })
 @Index("uq_invoice_number", { synchronize: false })
 @Index("uq_invoice_xero_id", ["workspaceId", "connectionId", "xeroId"], { unique: true })
+@Index("ix_invoice_unsent", { synchronize: false })
 @Index("ix_invoice_date", ["workspaceId", "date", "id"])
 @Index("ix_invoice_updated_at", ["workspaceId", "updatedAt", "id"])
 @Index("ix_invoice_participant", ["workspaceId", "participantId", "date", "id"])

@@ -69,6 +69,10 @@ export class SyncAttempt extends WorkspaceRecord {
   @InstantColumn({ nullable: true })
   notBefore!: Date | null;
 
+  /** Lower goes first: what a person waits for overtakes what goes by itself. */
+  @Column({ type: "smallint", default: 0 })
+  priority!: number;
+
   /** How often it failed in a way that may pass. */
   @Column({ type: "integer", default: 0 })
   transientFailures!: number;

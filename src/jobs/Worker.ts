@@ -14,6 +14,7 @@ import { type ConnectionCare } from "../services/ConnectionCare.js";
 import { type Disconnections } from "../services/Disconnections.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
 import { type Puller } from "../services/Puller.js";
+import { type Schedule } from "../services/sync/Schedule.js";
 import { type Sweep } from "../services/Sweep.js";
 import { type Pusher } from "../services/sync/Pusher.js";
 import { type Tasks } from "./queue.js";
@@ -24,6 +25,7 @@ export interface WorkerServices {
   organisationData: OrganisationData;
   connectionCare: ConnectionCare;
   disconnections: Disconnections;
+  schedule: Schedule;
   sweep: Sweep;
 }
 
@@ -74,9 +76,10 @@ export class Worker {
     );
     this.database.signals.on("jobs", this.nudge);
     this.sweepTimer = setInterval(() => {
-      const { sweep, connectionCare } = this.services;
+      const { sweep, schedule, connectionCare } = this.services;
       this.sweeping ??= this.guarded(async () => {
         await sweep.run();
+        await schedule.run();
         await connectionCare.run();
       }).finally(() => (this.sweeping = null));
       // Waits for Xero, and keeps nothing else waiting.

@@ -16,6 +16,7 @@ import { Account } from "../entities/Account.js";
 import { Connection } from "../entities/Connection.js";
 import { SetupStep, XeroAccountUse } from "../entities/enums.js";
 import { Integration } from "../entities/Integration.js";
+import { SyncRun } from "../entities/SyncRun.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { DateTimeScalar } from "../scalars.js";
 import { ConnectXeroPayload } from "../services/Connections.js";
@@ -36,6 +37,29 @@ class WebhookStatus {
 
   @Field(() => DateTimeScalar, { nullable: true })
   lastEventAt!: Date | null;
+}
+
+@ObjectType()
+class SyncSchedule {
+  @Field(() => Boolean)
+  enabled!: boolean;
+
+  @Field(() => String, { description: "Five-field cron expression." })
+  cron!: string;
+
+  @Field(() => String, { description: "IANA time zone." })
+  timeZone!: string;
+
+  @Field(() => DateTimeScalar, { nullable: true })
+  nextRunAt!: Date | null;
+}
+
+@Resolver(() => SyncSchedule)
+export class SyncScheduleResolver {
+  @FieldResolver(() => SyncRun, { nullable: true })
+  lastRun(@Ctx() { services, viewer }: Context): Promise<SyncRun | null> {
+    return services.syncRuns.lastScheduled(viewer);
+  }
 }
 
 @Resolver(() => Integration)
@@ -124,6 +148,16 @@ export class IntegrationResolver {
   async webhook(@Ctx() { services, viewer }: Context): Promise<WebhookStatus> {
     const status = await services.webhookInbox.status(viewer);
     return { deliveryUrl: services.webhookUrl(), configured: services.webhookConfigured, ...status };
+  }
+
+  @FieldResolver(() => SyncSchedule)
+  async schedule(@Root() integration: Integration, @Ctx() { services, viewer }: Context): Promise<SyncSchedule> {
+    return {
+      enabled: integration.scheduleEnabled,
+      cron: integration.scheduleCron,
+      timeZone: integration.scheduleTimeZone ?? (await services.integrations.timeZone(viewer, integration)),
+      nextRunAt: integration.scheduleNextRunAt,
+    };
   }
 
   @FieldResolver(() => Account, {

@@ -13,6 +13,7 @@ import { TaxRate } from "../entities/TaxRate.js";
 import { InvoiceFilter } from "../services/Invoices.js";
 import { SaveInvoiceInput } from "../services/invoiceInput.js";
 import { checkFirst, type Page } from "../services/paging.js";
+import { SyncCheck } from "../services/sync/checklist.js";
 import { type Context } from "./context.js";
 import { InvoiceConnection, PageArguments } from "./relay.js";
 
@@ -47,6 +48,16 @@ export class InvoiceResolver {
   @Mutation(() => Invoice)
   approveInvoice(@Arg("id", () => ID) id: string, @Ctx() { services, viewer }: Context): Promise<Invoice> {
     return services.invoices.approve(viewer, id);
+  }
+
+  @Authorized("BOOKKEEPER")
+  @Mutation(() => Invoice, { description: "Takes a failed invoice out of the sync, or puts it back." })
+  setInvoiceIgnored(
+    @Arg("id", () => ID) id: string,
+    @Arg("ignored", () => Boolean) ignored: boolean,
+    @Ctx() { services, viewer }: Context,
+  ): Promise<Invoice> {
+    return services.invoices.setIgnored(viewer, id, ignored);
   }
 
   @FieldResolver(() => Participant)
@@ -90,6 +101,14 @@ export class InvoiceResolver {
   ): Promise<SyncAttempt[]> {
     checkFirst(first);
     return loaders.attemptsOf(first).load(id);
+  }
+
+  @FieldResolver(() => [SyncCheck], {
+    description:
+      "Each condition for being synced, in order, with whether it holds: why this invoice is, or is not, in Xero.",
+  })
+  syncChecklist(@Root() { id }: Invoice, @Ctx() { loaders }: Context): Promise<SyncCheck[]> {
+    return loaders.checklist.load(id);
   }
 }
 

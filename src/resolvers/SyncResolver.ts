@@ -6,7 +6,7 @@ import { SyncAttempt } from "../entities/SyncAttempt.js";
 import { SyncRun } from "../entities/SyncRun.js";
 import { checkFirst, type Page } from "../services/paging.js";
 import { type Context } from "./context.js";
-import { PageArguments, SyncAttemptConnection } from "./relay.js";
+import { PageArguments, SyncAttemptConnection, SyncRunConnection } from "./relay.js";
 
 @Resolver(() => SyncRun)
 export class SyncRunResolver {
@@ -22,6 +22,47 @@ export class SyncRunResolver {
   })
   syncInvoice(@Arg("id", () => ID) id: string, @Ctx() { services, viewer }: Context): Promise<SyncRun> {
     return services.syncRuns.requestInvoice(viewer, id);
+  }
+
+  @Query(() => SyncRunConnection, { description: "The newest first." })
+  syncRuns(
+    @Arg("first", () => Int, { nullable: true, defaultValue: 20, description: "1 to 100." }) first: number,
+    @Arg("after", () => String, { nullable: true, description: "endCursor of the page before." })
+    after: string | null | undefined,
+    @Ctx() { services, viewer }: Context,
+  ): Promise<Page<SyncRun>> {
+    checkFirst(first);
+    return services.syncRuns.list(viewer, { first, after: after ?? null });
+  }
+
+  @Authorized("BOOKKEEPER")
+  @Mutation(() => SyncRun, {
+    description:
+      "Queues up to 1,000 invoices as one run; those that another run is at are SKIPPED in it, and where one run is at all of them, that one is answered.",
+  })
+  syncInvoices(@Arg("ids", () => [ID]) ids: string[], @Ctx() { services, viewer }: Context): Promise<SyncRun> {
+    return services.syncRuns.requestInvoices(viewer, ids);
+  }
+
+  @Authorized("BOOKKEEPER")
+  @Mutation(() => SyncRun, {
+    description:
+      '"Run Now": every approved invoice that has no Xero id, never synced or failed before; while such a run is going, that one.',
+  })
+  runInvoiceSync(@Ctx() { services, viewer }: Context): Promise<SyncRun> {
+    return services.syncRuns.runNow(viewer);
+  }
+
+  @Authorized("BOOKKEEPER")
+  @Mutation(() => SyncRun, { description: "Queues again whatever of the run is FAILED still." })
+  retrySyncRun(@Arg("id", () => ID) id: string, @Ctx() { services, viewer }: Context): Promise<SyncRun> {
+    return services.syncRuns.retry(viewer, id);
+  }
+
+  @Authorized("BOOKKEEPER")
+  @Mutation(() => SyncRun, { description: "Takes back whatever was not begun; what is in flight finishes." })
+  cancelSyncRun(@Arg("id", () => ID) id: string, @Ctx() { services, viewer }: Context): Promise<SyncRun> {
+    return services.syncRuns.cancel(viewer, id);
   }
 
   @FieldResolver(() => Int, {

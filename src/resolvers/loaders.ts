@@ -20,10 +20,11 @@ import { SyncAttempt } from "../entities/SyncAttempt.js";
 import { SyncRun } from "../entities/SyncRun.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { findActiveConnection } from "../services/accounts.js";
-import { loadIntegration } from "../services/Integrations.js";
+import { type Integrations, loadIntegration } from "../services/Integrations.js";
 import { groupBy } from "../services/loading.js";
 import { type Page, type PageRequest } from "../services/paging.js";
 import { countOutcomes } from "../services/sync/attempts.js";
+import { readChecklists, type SyncCheck } from "../services/sync/checklist.js";
 import { type TaxRateMatch, type TaxRates } from "../services/TaxRates.js";
 import { type Viewer } from "../viewer.js";
 import { readInvoicesOf } from "../services/invoicesOf.js";
@@ -33,6 +34,7 @@ export interface Loaders {
   account: DataLoader<string, Account | null>;
   alert: DataLoader<string, Alert | null>;
   attemptsOf: (first: number) => DataLoader<string, SyncAttempt[]>;
+  checklist: DataLoader<string, SyncCheck[]>;
   connection: DataLoader<string, Connection | null>;
   contactLink: DataLoader<string, ContactLink | null>;
   invoice: DataLoader<string, Invoice | null>;
@@ -53,7 +55,7 @@ export interface Loaders {
 /** Loaders for one operation of the viewer. With `remember: false` (subscriptions, which live long) nothing loaded is kept. */
 export function createLoaders(
   database: Database,
-  taxRates: TaxRates,
+  { integrations, taxRates }: { integrations: Integrations; taxRates: TaxRates },
   viewer: Viewer,
   { remember }: { remember: boolean },
 ): Loaders {
@@ -108,6 +110,10 @@ export function createLoaders(
         return ids.map((id) => groups.get(id) ?? []);
       }),
     ),
+    checklist: batch(async (tx, ids) => {
+      const lists = await readChecklists(tx, integrations, ids);
+      return ids.map((id) => lists.get(id) ?? []);
+    }),
     connection: byId(Connection),
     contactLink: batch(async (tx, ids) => {
       const connection = await findActiveConnection(tx);

@@ -6,6 +6,7 @@ import { Participant } from "../entities/Participant.js";
 import { Payment } from "../entities/Payment.js";
 import { SupportItem } from "../entities/SupportItem.js";
 import { SyncAttempt } from "../entities/SyncAttempt.js";
+import { SyncRun } from "../entities/SyncRun.js";
 
 @ObjectType()
 class PageInfo {
@@ -73,3 +74,4 @@ export const ParticipantConnection = pageType(Participant, "Participant");
 export const PaymentConnection = pageType(Payment, "Payment");
 export const SupportItemConnection = pageType(SupportItem, "SupportItem");
 export const SyncAttemptConnection = pageType(SyncAttempt, "SyncAttempt");
+export const SyncRunConnection = pageType(SyncRun, "SyncRun");

@@ -9,14 +9,27 @@ import { Integration } from "../entities/Integration.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { TaxRateMapping } from "../entities/TaxRateMapping.js";
 import { AppError } from "../errors.js";
-import { DecimalScalar } from "../scalars.js";
+import { DateScalar, DecimalScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
 import { enqueue, wakeConnection } from "../jobs/queue.js";
 import { findActiveConnection, loadAccount, loadRevenueAccount } from "./accounts.js";
 import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { Problems } from "./problems.js";
-import { queueWhatBecameDue } from "./sync/queueRun.js";
+import { brokenMapping, queueMended, queueWhatBecameDue } from "./sync/queueRun.js";
+import { cronProblem, nextTick } from "./sync/cron.js";
+
+@InputType()
+export class SyncScheduleInput {
+  @Field(() => Boolean, { nullable: true })
+  enabled?: boolean | null;
+
+  @Field(() => String, { nullable: true, description: "Five-field cron expression." })
+  cron?: string | null;
+
+  @Field(() => String, { nullable: true, description: "IANA time zone; null: the integration's own." })
+  timeZone?: string | null;
+}
 
 @InputType({ description: "In every input of an update: a field left out keeps its value, null clears it." })
 export class UpdateIntegrationInput {
@@ -47,6 +60,15 @@ export class UpdateIntegrationInput {
   @Field(() => DecimalScalar, { nullable: true })
   paidTolerance?: string | null;
 
+  @Field(() => SyncScheduleInput, { nullable: true })
+  schedule?: SyncScheduleInput | null;
+
+  @Field(() => DateScalar, { nullable: true })
+  syncStartDate?: string | null;
+
+  @Field(() => Boolean, { nullable: true })
+  syncOnApproval?: boolean | null;
+
   @Field(() => Boolean, { nullable: true })
   keepConnectionAlive?: boolean | null;
 }
@@ -63,6 +85,8 @@ const neverCleared = [
   "initialInvoiceStatus",
   "numbering",
   "paidTolerance",
+  "schedule",
+  "syncOnApproval",
   "keepConnectionAlive",
 ] as const;
 
@@ -136,7 +160,11 @@ export class Integrations {
       if (Object.keys(changes).length > 0) await tx.manager.update(Integration, key, changes);
       // What waited while the switch was off goes on at once.
       if (input.enabled && wasOff) await resume(tx);
+      if (input.schedule || input.timeZone !== undefined) await this.scheduleNext(tx);
       await noteActivity(tx);
+      if (input.salesAccountId != null || input.numbering != null) {
+        await queueMended(tx, input.numbering == null ? brokenMapping : [...brokenMapping, "NUMBER_TAKEN"]);
+      }
       return loadIntegration(tx);
     });
   }
@@ -168,6 +196,29 @@ export class Integrations {
       });
     }
     return { integration, connection };
+  }
+
+  /** What a sync needs, and what of it is missing still; for those that ask without wanting a refusal. */
+  async readiness(
+    tx: WorkspaceTransaction,
+  ): Promise<{ integration: Integration; connection: Connection | null; missing: SetupStep[] }> {
+    const integration = await loadIntegration(tx);
+    const connection = await findActiveConnection(tx);
+    return { integration, connection, missing: await this.missingIn(tx, integration, connection) };
+  }
+
+  /** The time zone in which the schedule's cron expression is meant. */
+  async scheduleTimeZone(tx: WorkspaceTransaction, { scheduleTimeZone, timeZone }: Integration): Promise<string> {
+    return scheduleTimeZone ?? timeZone ?? (await findActiveConnection(tx))?.timeZone ?? fallbackTimeZone;
+  }
+
+  private async scheduleNext(tx: WorkspaceTransaction): Promise<void> {
+    const integration = await loadIntegration(tx);
+    const { scheduleEnabled, scheduleCron } = integration;
+    const scheduleNextRunAt = scheduleEnabled
+      ? nextTick(scheduleCron, await this.scheduleTimeZone(tx, integration))
+      : null;
+    await tx.manager.update(Integration, { workspaceId: tx.workspaceId }, { scheduleNextRunAt });
   }
 
   private async missingIn(
@@ -248,9 +299,23 @@ function checkedChanges(input: UpdateIntegrationInput): Partial<Integration> {
     problems.decimal("input.paidTolerance", input.paidTolerance, 2, 100);
     if (input.paidTolerance.startsWith("-")) problems.add("input.paidTolerance", "must not be negative");
   }
+  const { schedule } = input;
+  if (schedule?.enabled === null) problems.add("input.schedule.enabled", "can't be cleared");
+  if (schedule?.cron === null) problems.add("input.schedule.cron", "can't be cleared");
+  const cronIs = schedule?.cron == null ? null : cronProblem(schedule.cron);
+  if (cronIs !== null) problems.add("input.schedule.cron", cronIs);
+  if (schedule?.timeZone != null && !isTimeZone(schedule.timeZone)) {
+    problems.add("input.schedule.timeZone", "must be an IANA time zone such as Australia/Sydney");
+  }
   problems.throwIfAny();
-  const { salesAccountId: _sales, paymentAccountId: _payment, ...settings } = input;
-  return Object.fromEntries(Object.entries<unknown>(settings).filter(([, value]) => value !== undefined));
+  const { salesAccountId: _sales, paymentAccountId: _payment, schedule: _schedule, ...settings } = input;
+  const changes = {
+    ...settings,
+    scheduleEnabled: schedule?.enabled,
+    scheduleCron: schedule?.cron?.trim().replace(/\s+/g, " "),
+    scheduleTimeZone: schedule?.timeZone,
+  };
+  return Object.fromEntries(Object.entries<unknown>(changes).filter(([, value]) => value !== undefined));
 }
 
 function isTimeZone(name: string): boolean {

@@ -15,11 +15,16 @@ import { Participant } from "../entities/Participant.js";
 import { AppError, badInput } from "../errors.js";
 import { moneyText } from "../money.js";
 import { DateScalar } from "../scalars.js";
+import { record } from "../subscriptions/eventLog.js";
 import { type Viewer } from "../viewer.js";
 import { findActiveConnection } from "./accounts.js";
 import { buildLines, checkInvoiceInput, type SaveInvoiceInput } from "./invoiceInput.js";
+import { type Integrations } from "./Integrations.js";
 import { checkId, load } from "./loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
+import { isDue } from "./sync/dueInvoices.js";
+import { queueMended, queueRun, rejectedContent } from "./sync/queueRun.js";
+import { lostConnection, switchedOff } from "./sync/syncErrors.js";
 
 @InputType()
 export class InvoiceFilter {
@@ -65,7 +70,10 @@ export const invoiceOrders: Record<InvoiceOrder, ListOrder<Invoice>> = {
 };
 
 export class Invoices {
-  constructor(private readonly database: Database) {}
+  constructor(
+    private readonly database: Database,
+    private readonly integrations: Integrations,
+  ) {}
 
   /**
    * Creates a DRAFT, or replaces the content of the invoice when an id is given; a repeat with the same id and content changes nothing else.
@@ -84,13 +92,46 @@ export class Invoices {
     }
   }
 
-  /** Approves a draft, which makes it one that may be synced; an approved one stays as it is. Throws NOT_FOUND or INVOICE_LOCKED. */
+  /**
+   * Approves a draft, which makes it one that may be synced, and with `syncOnApproval` queues it; an approved one stays as it is. Throws
+   * NOT_FOUND or INVOICE_LOCKED, and nothing for want of Xero: that is the invoice's syncError.
+   */
   async approve(viewer: Viewer, id: string): Promise<Invoice> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const invoice = await load(tx, Invoice, id, { thing: "invoice", field: "id", lock: true });
       if (invoice.status === "VOIDED") throw new AppError("INVOICE_LOCKED", `Invoice ${invoice.number} is voided.`);
       if (invoice.status !== "DRAFT") return invoice;
-      return tx.manager.save(Invoice, { ...invoice, status: "APPROVED", updatedAt: new Date() });
+      const key = { workspaceId: tx.workspaceId, id: invoice.id };
+      await tx.manager.update(Invoice, key, { status: "APPROVED", updatedAt: new Date() });
+      await this.syncApproved(tx, { ...invoice, status: "APPROVED" }, viewer);
+      return tx.manager.findOneByOrFail(Invoice, key);
+    });
+  }
+
+  /**
+   * Takes an invoice out of the sync, or puts it back; repeats change nothing. Throws NOT_FOUND, and INVOICE_LOCKED for one that is in Xero or
+   * on its way there.
+   */
+  async setIgnored(viewer: Viewer, id: string, ignored: boolean): Promise<Invoice> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const invoice = await load(tx, Invoice, id, { thing: "invoice", field: "id", lock: true });
+      if (onItsWay.includes(invoice.syncStatus)) {
+        throw new AppError(
+          "INVOICE_LOCKED",
+          `Invoice ${invoice.number} is in Xero or on its way there: it can't be taken out of the sync.`,
+        );
+      }
+      const syncStatus = ignored ? "IGNORED" : "NOT_SYNCED";
+      if ((invoice.syncStatus === "IGNORED") === ignored) return invoice;
+      const key = { workspaceId: tx.workspaceId, id: invoice.id };
+      await tx.manager.update(Invoice, key, {
+        syncStatus,
+        syncError: null,
+        nextAttemptAt: null,
+        updatedAt: new Date(),
+      });
+      record(tx, { topic: "SYNC", invoiceId: invoice.id, syncStatus });
+      return tx.manager.findOneByOrFail(Invoice, key);
     });
   }
 
@@ -117,6 +158,17 @@ export class Invoices {
       return pageQuery.getMany();
     });
     return pageOf(rows, order, page, () => this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()));
+  }
+
+  /** With `syncOnApproval` an approval queues the invoice; where Xero can't be reached it fails at once, and is queued when it can. */
+  private async syncApproved(tx: WorkspaceTransaction, invoice: Invoice, viewer: Viewer): Promise<void> {
+    const { integration, connection, missing } = await this.integrations.readiness(tx);
+    if (!integration.syncOnApproval || !connection || !isDue(invoice, integration)) return;
+    const cause = { trigger: "ON_APPROVAL" as const, requestedBy: viewer.subject };
+    if (!integration.enabled) await queueRun(tx, connection.id, { due: [invoice] }, cause, switchedOff);
+    else if (connection.connectionStatus !== "CONNECTED") {
+      await queueRun(tx, connection.id, { due: [invoice] }, cause, lostConnection(connection));
+    } else if (missing.length === 0) await queueRun(tx, connection.id, { due: [invoice] }, cause);
   }
 
   private async saveIn(tx: WorkspaceTransaction, input: SaveInvoiceInput): Promise<Invoice> {
@@ -167,6 +219,7 @@ export class Invoices {
       await tx.manager.insert(Invoice, invoice);
     }
     await tx.manager.insert(LineItem, lines);
+    if (existing) await queueMended(tx, rejectedContent, (query) => query.andWhere("i.id = :id", { id }));
     return tx.manager.findOneByOrFail(Invoice, { workspaceId: tx.workspaceId, id });
   }
 }

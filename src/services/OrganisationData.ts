@@ -72,7 +72,9 @@ export class OrganisationData {
 
   /** Reads the organisation itself again, which is the lightest call there is. Throws XeroFailure. */
   async refreshOrganisation(connection: Connection): Promise<void> {
-    const organisation = await this.gateway.call(connection, (accounting) => accounting.fetchOrganisation());
+    const organisation = await this.gateway.call(connection, (accounting) => accounting.fetchOrganisation(), {
+      background: true,
+    });
     await this.database.inWorkspace(connection.workspaceId, (tx) => keepOrganisation(tx, connection.id, organisation));
   }
 

@@ -23,6 +23,8 @@ import { backOffMs } from "./sync/outcomes.js";
 const eventsAtOnce = 500;
 const invoicesAtOnce = 40;
 
+const inBackground = { background: true };
+
 /** Until a right is given back, or an operator has mended the configuration. */
 const longWaitMs = 300_000;
 
@@ -107,7 +109,9 @@ export class Puller {
     const answers: XeroInvoiceAnswer[] = [];
     for (let start = 0; start < wanted.length; start += invoicesAtOnce) {
       const ids = wanted.slice(start, start + invoicesAtOnce);
-      answers.push(...(await this.gateway.call(connection, (accounting) => accounting.fetchInvoices({ ids }))));
+      answers.push(
+        ...(await this.gateway.call(connection, (accounting) => accounting.fetchInvoices({ ids }), inBackground)),
+      );
     }
     const applied = new Set<string>();
     for (const answer of answers) {
@@ -125,7 +129,11 @@ export class Puller {
 
   private async invoiceOfPayment(connection: Connection, paymentId: string): Promise<string | null> {
     try {
-      const payment = await this.gateway.call(connection, (accounting) => accounting.fetchPayment(paymentId));
+      const payment = await this.gateway.call(
+        connection,
+        (accounting) => accounting.fetchPayment(paymentId),
+        inBackground,
+      );
       return payment.invoiceId ?? null;
     } catch (error) {
       if (error instanceof XeroFailure && error.kind === "NOT_FOUND") return null;

@@ -12,6 +12,7 @@ import { load } from "./loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
 import { likePattern } from "./Participants.js";
 import { Problems } from "./problems.js";
+import { brokenMapping, queueMended } from "./sync/queueRun.js";
 
 @InputType()
 export class SaveSupportItemInput {
@@ -85,6 +86,7 @@ export class SupportItems {
         .orUpdate(columnsOf(changes), ["workspace_id", "item_number"])
         .execute();
       await noteActivity(tx);
+      await queueMended(tx, brokenMapping);
       return tx.manager.findOneByOrFail(SupportItem, { workspaceId: tx.workspaceId, itemNumber });
     });
   }

@@ -20,6 +20,7 @@ import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { Problems } from "./problems.js";
 import { effectiveRateOf } from "./totals.js";
+import { brokenMapping, queueMended } from "./sync/queueRun.js";
 
 @InputType()
 export class TaxComponentInput {
@@ -117,6 +118,7 @@ export class TaxRates {
         await tx.manager.upsert(TaxRate, rate, ["workspaceId", "id"]);
         await unmapMismatches(tx, rate);
         await noteActivity(tx);
+        await queueMended(tx, brokenMapping);
         return rate;
       });
     } catch (error) {
@@ -152,6 +154,7 @@ export class TaxRates {
         );
       }
       await tx.manager.upsert(TaxRateMapping, { ...key, taxType }, ["workspaceId", "connectionId", "taxRateId"]);
+      await queueMended(tx, brokenMapping);
       return rate;
     });
   }

@@ -5,7 +5,8 @@
 import { type Database } from "../database.js";
 import { type Connection } from "../entities/Connection.js";
 import { type ConnectionStatus } from "../entities/enums.js";
-import { type Logger } from "../logger.js";
+import { type Logger, messageOf } from "../logger.js";
+import { type CallLimits, type Place } from "./CallLimits.js";
 import { type Grants } from "./Grants.js";
 import { type CallRecord, XeroAccounting } from "./XeroAccounting.js";
 import { XeroFailure, type XeroFailureKind } from "./XeroFailure.js";
@@ -18,8 +19,27 @@ export interface GatewayOptions {
   onFailure: (target: Target, failure: XeroFailure) => Promise<void>;
 }
 
+/** The calls of one piece of work: what was answered, places that are taken, and those that are being given back. */
+interface Calls {
+  answers: CallRecord[];
+  places: Place[];
+  returns: Promise<void>[];
+}
+
 /** What a call needs to know of its connection. */
 export type Target = Pick<Connection, "workspaceId" | "id" | "tenantId" | "xeroUserId" | "name" | "connectedAt">;
+
+/** How a piece of work is done. */
+export interface CallOptions {
+  /** Told how many calls Xero answered, when all is over. */
+  count?: (calls: number) => void;
+  /** Nobody waits for it: it leaves the last of a day's calls to those who do. */
+  background?: boolean;
+  /** How long each call waits for a place within the limits; whoever holds a lease must not wait for long. */
+  patienceMs?: number;
+  /** Run right before each request, when its place within the limits is taken; what it throws is passed on and nothing is sent. */
+  beforeSend?: () => void;
+}
 
 /** Without a Retry-After (Xero gives none for its concurrency limits) a call waits this long. */
 const defaultRetryAfterMs = 5_000;
@@ -28,46 +48,76 @@ export class XeroGateway {
   constructor(
     private readonly database: Database,
     private readonly grants: Grants,
+    private readonly limits: CallLimits,
     private readonly options: GatewayOptions,
   ) {}
 
   /**
-   * Runs the work with the organisation's accounting API; `count` is told how many calls Xero answered. An expired token is refreshed and the
-   * work run once more: a 401 wrote nothing. Throws XeroFailure; a dead link has then changed the connection's status already. SWITCHED_OFF
-   * and RATE_LIMITED may mean that nothing was sent at all.
+   * Runs the work with the organisation's accounting API, each call within its limits. An expired token is refreshed and the work run once
+   * more: a 401 wrote nothing. Throws XeroFailure; a dead link has then changed the connection's status already. SWITCHED_OFF and
+   * RATE_LIMITED may mean that nothing was sent at all.
    */
   async call<T>(
     target: Target,
     work: (accounting: XeroAccounting) => Promise<T>,
-    count?: (calls: number) => void,
+    options: CallOptions = {},
   ): Promise<T> {
     await this.refuseUnlessOpen(target);
-    const answers: CallRecord[] = [];
+    const calls: Calls = { answers: [], places: [], returns: [] };
     try {
-      return await this.grants.use(target.xeroUserId, (token) => work(this.accounting(target, token, answers)));
+      return await this.grants.use(target.xeroUserId, (token) => work(this.accounting(target, token, calls, options)));
     } catch (error) {
       if (error instanceof XeroFailure) await this.note(target, error);
       throw error;
     } finally {
-      count?.(answers.length);
-      await this.keepLast(target, answers);
+      await Promise.all(calls.returns);
+      options.count?.(calls.answers.length);
+      await this.keepLast(target, calls.answers);
     }
   }
 
-  private accounting(target: Target, accessToken: string, answers: CallRecord[]): XeroAccounting {
+  private accounting(
+    target: Target,
+    accessToken: string,
+    { answers, places, returns }: Calls,
+    { background = false, patienceMs, beforeSend }: CallOptions,
+  ): XeroAccounting {
     const { apiUrl, timeoutMs } = this.options;
     return new XeroAccounting({
       apiUrl,
       timeoutMs,
       accessToken,
       tenantId: target.tenantId,
-      // Again before each, for a piece of work may be long.
-      beforeCall: (operation) => this.refuseUnlessOpen(target, operation),
+      beforeCall: async (operation) => {
+        await Promise.all(returns);
+        const place = await this.limits.take(target.tenantId, operation, { background, patienceMs });
+        try {
+          // Again before each, for a piece of work may be long and a place have to be waited for.
+          await this.refuseUnlessOpen(target, operation);
+          beforeSend?.();
+        } catch (error) {
+          await this.limits.cancel(place);
+          throw error;
+        }
+        places.push(place);
+      },
       onAnswer: (answer) => {
         answers.push(answer);
+        // Which of the places it was does not matter: they are as many as the calls in progress.
+        const place = places.shift();
+        if (place) returns.push(this.giveBack(place, answer));
         this.options.logger.debug({ ...answer, connectionId: target.id }, "xero call");
       },
     });
+  }
+
+  private async giveBack(place: Place, answer: CallRecord): Promise<void> {
+    try {
+      await this.limits.giveBack(place, answer);
+    } catch (error) {
+      // The place lapses by itself; the answer is worth more.
+      this.options.logger.warn({ reason: messageOf(error) }, "a place within Xero's limits could not be given back");
+    }
   }
 
   /** Nothing is sent while the switch is off, the link is given up, or Xero has asked to wait. */

@@ -31,10 +31,11 @@ const connection = await database.inWorkspace(workspaceId, (tx) =>
 /** The whole way of a call. Loaded where it is wanted only: most of these processes are killed soon. */
 async function openGateway(): Promise<XeroGateway> {
   const { XeroGateway: Gateway } = await import("../../src/xero/XeroGateway.js");
+  const { CallLimits } = await import("../../src/xero/CallLimits.js");
   const { LinkWatch } = await import("../../src/services/LinkWatch.js");
   const linkWatch = new LinkWatch(database);
   const onFailure = linkWatch.note.bind(linkWatch);
-  return new Gateway(database, grants, { apiUrl, timeoutMs, logger, onFailure });
+  return new Gateway(database, grants, new CallLimits(database, timeoutMs), { apiUrl, timeoutMs, logger, onFailure });
 }
 
 let gateway: Promise<XeroGateway> | undefined;

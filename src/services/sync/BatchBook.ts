@@ -51,6 +51,8 @@ export interface ClaimedBatch {
   connection: Connection;
   /** By attempt. */
   prepared: Map<string, Prepared>;
+  /** Nobody waits for any of it. */
+  background: boolean;
 }
 
 export interface Member {
@@ -76,6 +78,8 @@ export interface OpenBatch {
   serverErrors: number;
   keyReused: boolean;
   members: Member[];
+  /** Nobody waits for any of it. */
+  background: boolean;
 }
 
 const unsent: BatchState[] = ["PREPARING"];
@@ -143,7 +147,8 @@ export class BatchBook {
       const leaseId = randomUUID();
       if (prepared.size > 0) await openBatch(tx, { id, leaseId, connectionId, leaseMs: this.options.leaseMs });
       await applyChanges(tx, changes);
-      return prepared.size > 0 ? { id, leaseId, connection, prepared } : "ALL_REFUSED";
+      const background = due.every(isBackground);
+      return prepared.size > 0 ? { id, leaseId, connection, prepared, background } : "ALL_REFUSED";
     });
   }
 
@@ -198,7 +203,10 @@ export class BatchBook {
         await tx.manager.update(
           Invoice,
           { workspaceId, id: invoiceId },
-          { connectionId: batch.connection.id, syncWarnings: contact.warnings },
+          {
+            connectionId: batch.connection.id,
+            syncWarnings: [...(batch.prepared.get(id)?.warnings ?? []), ...contact.warnings],
+          },
         );
       }
       await tx.manager.query(
@@ -382,5 +390,9 @@ async function readOpen(
     const written = sent.get(attempt.invoiceId);
     return invoice && written ? [{ attempt, invoice, ...written }] : [];
   });
-  return { ...batch, connection, readAt, members };
+  return { ...batch, connection, readAt, members, background: attempts.every(isBackground) };
+}
+
+function isBackground({ priority }: SyncAttempt): boolean {
+  return priority > 0;
 }

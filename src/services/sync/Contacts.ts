@@ -17,7 +17,7 @@ import { type ElementOutcome, type XeroContactAnswer } from "../../xero/answers.
 import { XeroFailure } from "../../xero/XeroFailure.js";
 import { type ContactPayload } from "../../xero/payloads.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
-import { type XeroGateway } from "../../xero/XeroGateway.js";
+import { type CallOptions, type XeroGateway } from "../../xero/XeroGateway.js";
 import { rejected, syncError } from "./syncErrors.js";
 
 /** A participant's contact, or why there is none. */
@@ -39,7 +39,7 @@ export class Contacts {
   async settle(
     connection: Connection,
     participants: Participant[],
-    count: (calls: number) => void,
+    options: CallOptions,
   ): Promise<Map<string, Settled>> {
     const links = await this.linksOf(connection, participants);
     const settled = new Map<string, Settled>();
@@ -61,7 +61,7 @@ export class Contacts {
           }
           await this.update(accounting, connection, changed, settled);
         },
-        count,
+        options,
       );
     }
     return settled;

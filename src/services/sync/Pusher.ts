@@ -16,7 +16,7 @@ import { type Logger } from "../../logger.js";
 import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type InvoicePayload, serializeInvoices } from "../../xero/payloads.js";
 import { XeroFailure } from "../../xero/XeroFailure.js";
-import { type XeroGateway } from "../../xero/XeroGateway.js";
+import { type CallOptions, type XeroGateway } from "../../xero/XeroGateway.js";
 import { BatchBook, type ClaimedBatch, type OpenBatch } from "./BatchBook.js";
 import { type Contacts } from "./Contacts.js";
 import { rejected } from "./syncErrors.js";
@@ -60,11 +60,10 @@ export class Pusher {
     const participants = new Map([...batch.prepared.values()].map(({ billed }) => [billed.id, billed]));
     let calls = 0;
     try {
-      const settled = await this.contacts.settle(
-        batch.connection,
-        [...participants.values()],
-        (made) => (calls = made),
-      );
+      const settled = await this.contacts.settle(batch.connection, [...participants.values()], {
+        count: (made) => (calls = made),
+        ...this.manners(batch),
+      });
       const ready = new Map<string, InvoicePayload>();
       const refused = new Map<string, SyncError>();
       for (const [attemptId, { billed, payload }] of batch.prepared) {
@@ -88,6 +87,11 @@ export class Pusher {
     await (mustLookUp ? this.lookUp(batch) : this.send(batch));
   }
 
+  /** A batch's lease bears a call and the wait before it. */
+  private manners({ background }: { background: boolean }): Pick<CallOptions, "background" | "patienceMs"> {
+    return { background, patienceMs: Math.min(10_000, this.options.timeoutMs / 2) };
+  }
+
   private keyTimeLeftMs({ keyAgeMs, readAt }: OpenBatch): number {
     return keyLifeMs - this.options.timeoutMs - keyAgeMs - (performance.now() - readAt);
   }
@@ -97,13 +101,16 @@ export class Pusher {
     try {
       const outcomes = await this.gateway.call(
         batch.connection,
-        (accounting) => {
-          // Checked again right before the write: a process may have been paused since the batch was read.
-          if (this.keyTimeLeftMs(batch) <= 0)
+        (accounting) => accounting.putInvoices(batch.body, batch.idempotencyKey),
+        {
+          count: (made) => (calls = made),
+          ...this.manners(batch),
+          // Checked again right before the write: it may have waited for its place, or its process been paused.
+          beforeSend: () => {
+            if (this.keyTimeLeftMs(batch) > 0) return;
             throw new XeroFailure({ kind: "UNCERTAIN", operation: "putInvoices", problem: "key too old" });
-          return accounting.putInvoices(batch.body, batch.idempotencyKey);
+          },
         },
-        (made) => (calls = made),
       );
       const taken: XeroInvoiceAnswer[] = [];
       const refused = new Map<string, SyncError>();
@@ -145,7 +152,7 @@ export class Pusher {
           for (const { contactId } of page) known.add(contactId);
         }
       },
-      (made) => (calls += made),
+      { count: (made) => (calls += made), ...this.manners(batch) },
     );
     await this.book.forgetContacts(
       batch,
@@ -161,7 +168,7 @@ export class Pusher {
       const found = await this.gateway.call(
         batch.connection,
         (accounting) => accounting.fetchInvoices({ references: batch.members.map(({ invoice }) => invoice.number) }),
-        (made) => (calls = made),
+        { count: (made) => (calls = made), ...this.manners(batch) },
       );
       await this.book.settle(batch, calls, { outcome: "ADOPTED", taken: found, refused: new Map<string, SyncError>() });
     } catch (error) {

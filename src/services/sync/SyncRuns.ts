@@ -8,8 +8,11 @@ import { SyncRun } from "../../entities/SyncRun.js";
 import { badInput } from "../../errors.js";
 import { type Viewer } from "../../viewer.js";
 import { type Integrations } from "../Integrations.js";
-import { load } from "../loading.js";
+import { isId, load } from "../loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "../paging.js";
+import { Problems } from "../problems.js";
+import { applyChanges } from "./attempts.js";
+import { dueInvoices, goingRun } from "./dueInvoices.js";
 import { queueRun } from "./queueRun.js";
 
 const attemptOrder: ListOrder<SyncAttempt> = {
@@ -17,6 +20,18 @@ const attemptOrder: ListOrder<SyncAttempt> = {
   direction: "ASC",
   keys: [{ property: "id", column: "id", type: "uuid" }],
 };
+
+const runOrder: ListOrder<SyncRun> = {
+  name: "syncRuns",
+  direction: "DESC",
+  keys: [
+    { property: "queuedAt", column: "queued_at", type: "timestamptz" },
+    { property: "id", column: "id", type: "uuid" },
+  ],
+};
+
+/** Invoices in one request. */
+const mostAtOnce = 1_000;
 
 export class SyncRuns {
   constructor(
@@ -30,20 +45,118 @@ export class SyncRuns {
    */
   async requestInvoice(viewer: Viewer, id: string): Promise<SyncRun> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      const ready = await this.integrations.requireReady(tx);
+      const { connection } = await this.integrations.requireReady(tx);
       // The row's lock makes two presses at once, on whichever processes, come one after the other.
       const invoice = await load(tx, Invoice, id, { thing: "invoice", field: "id", lock: true });
-      checkSyncable(invoice);
-      const going = await tx.manager.findOneBy(SyncAttempt, {
-        workspaceId: tx.workspaceId,
-        invoiceId: invoice.id,
-        outcome: In<SyncOutcome>(["PENDING", "UNCERTAIN"]),
-      });
+      const reason = unsyncable(invoice);
+      if (reason !== null) throw badInput({ field: "id", reason });
+      const [going] = await goingAttempts(tx, [invoice.id]);
       if (going) return load(tx, SyncRun, going.runId, { thing: "run", field: "id" });
-      // An invoice belongs to the organisation it was first sent to, whichever is active now.
-      const connectionId = invoice.connectionId ?? ready.connection.id;
-      return queueRun(tx, connectionId, [invoice], { trigger: "MANUAL", requestedBy: viewer.subject });
+      return queueRun(tx, connection.id, { due: [invoice] }, { trigger: "MANUAL", requestedBy: viewer.subject });
     });
+  }
+
+  /**
+   * Queues up to 1,000 invoices as one run. Those that another run is at are SKIPPED in it; where one earlier run is at all of them, that one
+   * is answered. Throws the contract's refusals in their order, then BAD_USER_INPUT naming each id that can't be synced, with nothing queued.
+   */
+  async requestInvoices(viewer: Viewer, ids: string[]): Promise<SyncRun> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const { connection } = await this.integrations.requireReady(tx);
+      const invoices = await loadAll(tx, ids);
+      const going = await goingAttempts(tx, [...invoices.keys()]);
+      const runs = new Set(going.map(({ runId }) => runId));
+      const [only] = runs;
+      if (only !== undefined && runs.size === 1 && going.length === invoices.size) {
+        return load(tx, SyncRun, only, { thing: "run", field: "ids" });
+      }
+      const busy = new Set(going.map(({ invoiceId }) => invoiceId));
+      const all = [...invoices.values()];
+      const split = { due: all.filter(({ id }) => !busy.has(id)), going: all.filter(({ id }) => busy.has(id)) };
+      return queueRun(tx, connection.id, split, { trigger: "MANUAL", requestedBy: viewer.subject });
+    });
+  }
+
+  /** "Run Now": queues every invoice that is due. While such a run is going, answers that one. Throws the contract's refusals. */
+  async runNow(viewer: Viewer): Promise<SyncRun> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const { connection } = await this.integrations.requireReady(tx);
+      const going = await goingRun(tx, "RUN_NOW");
+      if (going) return going;
+      const due = await dueInvoices(tx, connection.id, { rejectedToo: true });
+      return queueRun(tx, connection.id, { due }, { trigger: "RUN_NOW", requestedBy: viewer.subject });
+    });
+  }
+
+  /** Queues again whatever of the run is FAILED still. Throws the contract's refusals, NOT_FOUND, or BAD_USER_INPUT while it is going. */
+  async retry(viewer: Viewer, id: string): Promise<SyncRun> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const { connection } = await this.integrations.requireReady(tx);
+      const run = await load(tx, SyncRun, id, { thing: "run", field: "id", lock: true });
+      if (run.finishedAt === null) throw badInput({ field: "id", reason: "this run is still going" });
+      const due = await tx.manager
+        .createQueryBuilder(Invoice, "i")
+        .where("i.workspace_id = :ws AND i.sync_status = 'FAILED' AND i.status NOT IN ('DRAFT', 'VOIDED')", {
+          ws: tx.workspaceId,
+        })
+        .andWhere(
+          `i.id IN (SELECT a.invoice_id FROM sync_attempt a
+             WHERE a.workspace_id = i.workspace_id AND a.run_id = :runId AND a.outcome = 'FAILED')`,
+          { runId: run.id },
+        )
+        .orderBy("i.id")
+        .setLock("pessimistic_write")
+        .getMany();
+      return queueRun(tx, connection.id, { due }, { trigger: "RETRY", requestedBy: viewer.subject });
+    });
+  }
+
+  /** Takes back whatever of the run was not begun; what is in flight finishes. One that is over stays as it is. Throws NOT_FOUND. */
+  async cancel(viewer: Viewer, id: string): Promise<SyncRun> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const run = await load(tx, SyncRun, id, { thing: "run", field: "id" });
+      const attempts = await tx.manager
+        .createQueryBuilder(SyncAttempt, "a")
+        .where("a.workspace_id = :ws AND a.run_id = :runId", { ws: tx.workspaceId, runId: run.id })
+        .andWhere("a.outcome = 'PENDING' AND a.batch_id IS NULL")
+        .setLock("pessimistic_write")
+        .setOnLocked("skip_locked")
+        .getMany();
+      await applyChanges(
+        tx,
+        attempts.map((attempt) => ({
+          attempt,
+          outcome: "CANCELLED",
+          syncStatus: "NOT_SYNCED",
+          also: { notBefore: null },
+        })),
+      );
+      return load(tx, SyncRun, run.id, { thing: "run", field: "id" });
+    });
+  }
+
+  /** One page of runs, the newest first. */
+  async list(viewer: Viewer, page: PageRequest): Promise<Page<SyncRun>> {
+    const query = (tx: WorkspaceTransaction) =>
+      tx.manager.createQueryBuilder(SyncRun, "r").where("r.workspace_id = :ws", { ws: tx.workspaceId });
+    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
+      const pageQuery = query(tx);
+      seek(pageQuery, runOrder, page);
+      return pageQuery.getMany();
+    });
+    return pageOf(rows, runOrder, page, () =>
+      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
+    );
+  }
+
+  /** The run that the schedule made last, or null. */
+  async lastScheduled(viewer: Viewer): Promise<SyncRun | null> {
+    return this.database.inWorkspace(viewer.workspaceId, (tx) =>
+      tx.manager.findOne(SyncRun, {
+        where: { workspaceId: tx.workspaceId, trigger: "SCHEDULED" },
+        order: { queuedAt: "DESC", id: "DESC" },
+      }),
+    );
   }
 
   async load(viewer: Viewer, id: string, field = "id"): Promise<SyncRun> {
@@ -75,9 +188,46 @@ export class SyncRuns {
   }
 }
 
-function checkSyncable(invoice: Invoice): void {
-  const refuse = (reason: string) => badInput({ field: "id", reason });
-  if (invoice.status === "DRAFT") throw refuse(`invoice ${invoice.number} is a draft; approve it first`);
-  if (invoice.status === "VOIDED") throw refuse(`invoice ${invoice.number} is voided`);
-  if (invoice.syncStatus === "IGNORED") throw refuse(`invoice ${invoice.number} is taken out of the sync`);
+/** Why the invoice can't be synced as it is, in words; null: it can. */
+function unsyncable(invoice: Invoice): string | null {
+  if (invoice.status === "DRAFT") return `invoice ${invoice.number} is a draft; approve it first`;
+  if (invoice.status === "VOIDED") return `invoice ${invoice.number} is voided`;
+  if (invoice.syncStatus === "IGNORED") return `invoice ${invoice.number} is taken out of the sync`;
+  return null;
+}
+
+/** The invoices in the order of their ids, locked; everything that is wrong with the list is named at once. */
+async function loadAll(tx: WorkspaceTransaction, given: string[]): Promise<Map<string, Invoice>> {
+  if (given.length === 0) throw badInput({ field: "ids", reason: "must name an invoice" });
+  if (given.length > mostAtOnce) throw badInput({ field: "ids", reason: `must be at most ${mostAtOnce}` });
+  const ids = given.map((id) => id.toLowerCase());
+  const found = await tx.manager
+    .createQueryBuilder(Invoice, "i")
+    .where("i.workspace_id = :ws AND i.id = ANY(:ids)", { ws: tx.workspaceId, ids: ids.filter(isId) })
+    // One order for all, so that two requests at once wait for each other and not in a circle.
+    .orderBy("i.id")
+    .setLock("pessimistic_write")
+    .getMany();
+  const invoices = new Map(found.map((invoice) => [invoice.id, invoice]));
+  const problems = new Problems();
+  const seen = new Set<string>();
+  for (const [index, id] of ids.entries()) {
+    const field = `ids[${index}]`;
+    const invoice = invoices.get(id);
+    const reason = invoice ? unsyncable(invoice) : "there is no such invoice in this workspace";
+    if (reason !== null) problems.add(field, reason);
+    else if (seen.has(id)) problems.add(field, "is named twice");
+    seen.add(id);
+  }
+  problems.throwIfAny();
+  return invoices;
+}
+
+/** Attempts at these invoices that have no outcome yet: at most one for each. */
+async function goingAttempts(tx: WorkspaceTransaction, invoiceIds: string[]): Promise<SyncAttempt[]> {
+  return tx.manager.findBy(SyncAttempt, {
+    workspaceId: tx.workspaceId,
+    invoiceId: In(invoiceIds),
+    outcome: In<SyncOutcome>(["PENDING", "UNCERTAIN"]),
+  });
 }

@@ -43,6 +43,8 @@ export interface Materials {
 export interface Prepared {
   billed: Participant;
   payload: InvoicePayload;
+  /** What a person should know, though it does not keep the invoice back. */
+  warnings: string[];
 }
 
 const byId = <T extends { id: string }>(rows: T[]): Map<string, T> => new Map(rows.map((row) => [row.id, row]));
@@ -134,6 +136,10 @@ export function prepareInvoice(materials: Materials, invoice: Invoice): Prepared
       currencyCode: invoice.currency,
       lines,
     },
+    warnings:
+      invoice.connectionId === null || invoice.connectionId === connection.id
+        ? []
+        : [`It was meant for another organisation before, which refused it; it went to ${connection.name}.`],
   };
 }
 

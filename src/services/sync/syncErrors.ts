@@ -84,7 +84,7 @@ export function rejected(
   );
 }
 
-const reconnect = "An administrator has to connect to Xero again, then sync the invoice again.";
+const reconnect = "An administrator has to connect to Xero again; the invoice is then queued by itself.";
 
 const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>> = {
   DISCONNECTED: ["XERO_NOT_CONNECTED", "The organisation is no longer connected.", reconnect],
@@ -158,12 +158,19 @@ export function outcomeUnknown(failure: Pick<XeroFailure, "kind" | "xeroMessages
   };
 }
 
+/** The switch is off. */
+export const switchedOff: SyncError = syncError(
+  "XERO_DISABLED",
+  "The Xero integration is switched off.",
+  "Switch it on in its settings; the invoice is then queued by itself.",
+);
+
 /** The link is not up. */
 export function lostConnection(connection: Connection): SyncError {
   return syncError(
     connection.connectionStatus === "RECONNECT_REQUIRED" ? "RECONNECT_REQUIRED" : "XERO_NOT_CONNECTED",
     `The link to ${connection.name} is down. ${connection.statusReason ?? ""}`.trim(),
-    "An administrator has to connect to Xero again, then sync the invoice again.",
+    "An administrator has to connect to Xero again; the invoice is then queued by itself.",
   );
 }
 
