@@ -41,7 +41,7 @@ CREATE TABLE release (
 );
 
 CREATE INDEX ix_connection_check_due_at ON connection (check_due_at) WHERE connection_status = 'CONNECTED';
-CREATE INDEX ix_connection_last_activity_at ON connection (last_activity_at) WHERE connection_status = 'CONNECTED';
+CREATE INDEX ix_connection_last_activity_at ON connection (last_activity_at) WHERE connection_status IN ('CONNECTED', 'RECONNECT_REQUIRED');
 CREATE INDEX ix_connection_xero_user ON connection (xero_user_id);
 `;
 

@@ -11,7 +11,7 @@ import { type Grants } from "../xero/Grants.js";
 import { missingScopes } from "../xero/scopes.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { openAlert, resolveAlerts } from "./Alerts.js";
-import { setStatus } from "./connectionStatus.js";
+import { setStatus, standing } from "./connectionStatus.js";
 import { type Disconnections, requestRelease } from "./Disconnections.js";
 import { loadIntegration } from "./Integrations.js";
 import { type LinkWatch } from "./LinkWatch.js";
@@ -143,7 +143,7 @@ export class ConnectionCare {
     });
   }
 
-  /** Connected links of which the condition (`$1`: the warning's period) holds, with or without an open warning. */
+  /** Links that are up, or have waited to be renewed until they lapse, of which the condition (`$1`: the warning's period) holds, with or without an open warning. */
   private async find(condition: string, warned: boolean): Promise<Found[]> {
     const { warnAfterMs, inactiveAfterMs } = this.periods;
     return this.database.asSystem((tx) =>
@@ -151,7 +151,8 @@ export class ConnectionCare {
         `SELECT c.workspace_id AS "workspaceId", c.id AS "connectionId" FROM connection c
          JOIN integration i ON i.workspace_id = c.workspace_id
          LEFT JOIN alert a ON a.workspace_id = c.workspace_id AND a.kind = 'CONNECTION_EXPIRING' AND a.subject = c.id::text AND a.state = 'OPEN'
-         WHERE c.connection_status = 'CONNECTED' AND (${condition})
+         WHERE (c.connection_status = 'CONNECTED'
+                OR c.connection_status = 'RECONNECT_REQUIRED' AND c.last_activity_at <= now() - $3 * interval '1 ms') AND (${condition})
            AND CASE WHEN $2 THEN a.id IS NOT NULL ELSE a.id IS NULL OR c.last_activity_at <= now() - $3 * interval '1 ms' END
          ORDER BY c.last_activity_at LIMIT $4`,
         [warnAfterMs, warned, inactiveAfterMs, atOnce],
@@ -161,7 +162,8 @@ export class ConnectionCare {
 
   private async warnOrEnd(tx: WorkspaceTransaction, connectionId: string): Promise<void> {
     const connection = await find(tx, Connection, connectionId, { lock: true });
-    if (connection?.connectionStatus !== "CONNECTED" || (await loadIntegration(tx)).keepConnectionAlive) return;
+    if (!connection || !standing.includes(connection.connectionStatus)) return;
+    if ((await loadIntegration(tx)).keepConnectionAlive) return;
     const { warnAfterMs, inactiveAfterMs } = this.periods;
     const [idle] = await tx.manager.query<{ ms: string }[]>(
       "SELECT extract(epoch FROM now() - $1::timestamptz) * 1000 AS ms",
@@ -172,7 +174,7 @@ export class ConnectionCare {
       await requestRelease(tx, connection);
       const reason = `Nothing was synced, paid or changed for ${inDays(inactiveAfterMs)}. Connect to Xero again to go on.`;
       await setStatus(tx, connection, { status: "DISCONNECTED_INACTIVE", reason });
-    } else if (idleMs >= warnAfterMs) {
+    } else if (idleMs >= warnAfterMs && connection.connectionStatus === "CONNECTED") {
       const endsOn = new Date(connection.lastActivityAt.getTime() + inactiveAfterMs).toISOString().slice(0, 10);
       await openAlert(tx, {
         kind: "CONNECTION_EXPIRING",

@@ -23,7 +23,7 @@ import { missingScopes } from "../xero/scopes.js";
 import { enqueue } from "../jobs/queue.js";
 import { noteActivity, setStatus, standing } from "./connectionStatus.js";
 import { requestRelease } from "./Disconnections.js";
-import { lacksScopes } from "./LinkWatch.js";
+import { lacksScopes, type LinkWatch } from "./LinkWatch.js";
 import { load } from "./loading.js";
 import { type OrganisationData } from "./OrganisationData.js";
 import { queueWhatBecameDue } from "./sync/queueRun.js";
@@ -62,7 +62,7 @@ export class Connections {
     private readonly database: Database,
     private readonly identity: XeroIdentity,
     private readonly grants: Grants,
-    private readonly organisationData: OrganisationData,
+    private readonly others: { organisationData: OrganisationData; linkWatch: LinkWatch },
     private readonly logger: Logger,
   ) {}
 
@@ -159,6 +159,8 @@ export class Connections {
       links = await this.organisationsOf(granted);
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
+      // Of a consent that was exchanged before: its grant may have died since.
+      if (consent.xeroUserId !== null) await this.others.linkWatch.noteGrant(consent.xeroUserId, error);
       this.logger.warn({ kind: error.kind, operation: error.operation }, "Xero did not let a consent be finished");
       if (error.kind === "INVALID_GRANT" || error.kind === "REJECTED") return "CODE_REFUSED";
       return error.kind === "MISCONFIGURED" ? "MISCONFIGURED" : "XERO_UNAVAILABLE";
@@ -171,7 +173,7 @@ export class Connections {
     // A person waits for the accounts to choose from; should Xero fail now, the job queued with the connection reads them.
     await Promise.all(
       connections.map((connection) =>
-        this.organisationData.refresh(connection).catch((error: unknown) => {
+        this.others.organisationData.refresh(connection).catch((error: unknown) => {
           this.logger.warn(
             { connectionId: connection.id, reason: messageOf(error) },
             "the organisation's data will be read by a job",

@@ -20,6 +20,7 @@ import { type Grants } from "../xero/Grants.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { type XeroIdentity } from "../xero/XeroIdentity.js";
 import { setStatus, standing } from "./connectionStatus.js";
+import { type LinkWatch } from "./LinkWatch.js";
 import { load } from "./loading.js";
 
 /** A release that Xero did not take in waits this long, doubling, up to an hour. */
@@ -41,6 +42,7 @@ export class Disconnections {
     private readonly database: Database,
     private readonly identity: XeroIdentity,
     private readonly grants: Grants,
+    private readonly linkWatch: LinkWatch,
     private readonly logger: Logger,
   ) {}
 
@@ -131,17 +133,33 @@ export class Disconnections {
     });
   }
 
-  private async endAtXero({ workspaceId, connectionId, xeroConnectionId, xeroUserId }: Release): Promise<void> {
-    if (!(await this.isConnectionUsed({ workspaceId, connectionId, xeroConnectionId, xeroUserId }))) {
-      try {
-        await this.grants.use(xeroUserId, (token) => this.identity.deleteConnection(token, xeroConnectionId));
-      } catch (error) {
-        // Xero has forgotten the connection, or the whole grant: it is what was asked.
-        const forgotten = error instanceof XeroFailure && ["DISCONNECTED", "INVALID_GRANT"].includes(error.kind);
-        if (!forgotten) throw error;
+  private async endAtXero(release: Release): Promise<void> {
+    const { xeroUserId } = release;
+    if (!(await this.isConnectionUsed(release))) {
+      for (const id of await this.idsAtXero(release)) {
+        try {
+          await this.grants.use(xeroUserId, (token) => this.identity.deleteConnection(token, id));
+        } catch (error) {
+          if (!(error instanceof XeroFailure)) throw error;
+          await this.linkWatch.noteGrant(xeroUserId, error);
+          // Xero has forgotten the connection, or the whole grant: it is what was asked.
+          if (error.kind !== "DISCONNECTED" && error.kind !== "INVALID_GRANT") throw error;
+        }
       }
     }
     await this.revokeIfUnused(xeroUserId);
+  }
+
+  /** What the link may be called at Xero: as this workspace knows it, and as another does that connected it again since. */
+  private async idsAtXero({ workspaceId, connectionId, xeroConnectionId, xeroUserId }: Release): Promise<string[]> {
+    const others = await this.database.asSystem((tx) =>
+      tx.manager.query<{ id: string }[]>(
+        `SELECT DISTINCT c.xero_connection_id AS id FROM connection c
+         WHERE c.xero_user_id = $1 AND c.tenant_id = (SELECT r.tenant_id FROM connection r WHERE r.workspace_id = $2 AND r.id = $3)`,
+        [xeroUserId, workspaceId, connectionId],
+      ),
+    );
+    return [...new Set([xeroConnectionId, ...others.map(({ id }) => id)])];
   }
 
   /** Whether some workspace still uses the connection at Xero: by its id there, or by whose and to what it is, since the id may be a newer one. */

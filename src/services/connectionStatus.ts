@@ -43,7 +43,7 @@ export async function setStatus(
     record(tx, { topic: "CONNECTION", connectionId: id, connectionStatus: status });
   }
   if (status === "DISCONNECTED_INACTIVE") {
-    await resolveAlerts(tx, ["CONNECTION_EXPIRING"], id);
+    await resolveAlerts(tx, ["CONNECTION_EXPIRING", "CONNECTION_LOST"], id);
     await openAlert(tx, {
       kind: "DISCONNECTED_INACTIVE",
       subject: id,
