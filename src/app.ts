@@ -24,7 +24,7 @@ import { Payments } from "./services/Payments.js";
 import { Puller } from "./services/Puller.js";
 import { SupportItems } from "./services/SupportItems.js";
 import { Sweep } from "./services/Sweep.js";
-import { Contacts } from "./services/sync/Contacts.js";
+import { Previews } from "./services/sync/Previews.js";
 import { Pusher } from "./services/sync/Pusher.js";
 import { Schedule } from "./services/sync/Schedule.js";
 import { SyncRuns } from "./services/sync/SyncRuns.js";
@@ -115,8 +115,8 @@ async function start(
   });
   const integrations = new Integrations(database, xero.webhookKeys.length > 0);
   const organisationData = new OrganisationData(database, gateway);
-  const connections = new Connections(database, identity, grants, organisationData, logger);
-  const disconnections = new Disconnections(database, identity, grants, logger);
+  const connections = new Connections(database, identity, grants, { organisationData, linkWatch }, logger);
+  const disconnections = new Disconnections(database, identity, grants, linkWatch, logger);
   const taxRates = new TaxRates(database);
   const webhookInbox = new WebhookInbox(database);
 
@@ -139,6 +139,7 @@ async function start(
       organisationData,
       participants: new Participants(database),
       payments: new Payments(database),
+      previews: new Previews(database, integrations),
       supportItems: new SupportItems(database),
       syncRuns: new SyncRuns(database, integrations),
       taxRates,
@@ -175,11 +176,11 @@ async function start(
 
   // Last, because what it sends names the address where this service is reached.
   if (config.role !== "api") {
-    const contacts = new Contacts(database, gateway);
-    const pusher = new Pusher(database, gateway, contacts, {
+    const pusher = new Pusher(database, gateway, organisationData, {
       appUrl,
       leaseMs: config.syncLeaseMs,
       timeoutMs: xero.timeoutMs,
+      keyLifeMs: config.keyLifeMs,
       logger,
     });
     const worker = new Worker(

@@ -66,6 +66,7 @@ const shape = {
   XERO_API_URL: address,
   XERO_REQUEST_TIMEOUT: duration.refine((ms) => ms >= 100 && ms <= 60_000, "must be between 100ms and 60s"),
   SYNC_LEASE: duration,
+  XERO_KEY_LIFE: duration.refine((ms) => ms <= 300_000, "must be at most 5m: Xero forgets a key after six minutes"),
   ENCRYPTION_KEYS: encryptionKeys,
   AUTH_JWT_SECRET: secret,
   AUTH_JWKS_URL: address,
@@ -74,7 +75,10 @@ const shape = {
   AUTH_WORKSPACE_CLAIM: text,
   AUTH_ROLE_CLAIM: text,
   ALLOWED_ORIGINS: list,
-  CONNECTION_CHECK_EVERY: duration.refine((ms) => ms > 0, "must be more than nothing"),
+  CONNECTION_CHECK_EVERY: duration.refine(
+    (ms) => ms > 0 && ms <= 30 * 86_400_000,
+    "must be more than nothing and at most 30d: the check keeps tokens alive, which Xero ends after 60 days",
+  ),
   CONNECTION_INACTIVE_AFTER: duration,
   CONNECTION_WARN_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
   LOG_LEVEL: z.enum(
@@ -148,6 +152,11 @@ export const settings: Setting[] = [
     description: "how long a silent worker keeps its batch; must exceed the timeout",
   },
   {
+    name: "XERO_KEY_LIFE",
+    default: "5m",
+    description: "how long Xero is trusted to know an idempotency key; at most 5m, and more than XERO_REQUEST_TIMEOUT",
+  },
+  {
     name: "ENCRYPTION_KEYS",
     example: "2026a:base64-of-32-bytes",
     description: "id:base64 of 32 bytes, comma-separated; the first encrypts, all decrypt; required",
@@ -219,6 +228,7 @@ export interface Config {
     timeoutMs: number;
   };
   syncLeaseMs: number;
+  keyLifeMs: number;
   connection: { checkEveryMs: number; warnAfterMs: number; inactiveAfterMs: number };
   encryptionKeys: { id: string; key: Buffer }[];
   auth: {
@@ -250,6 +260,9 @@ function rules(values: Values, environment: Record<string, string | undefined>):
     new Set(values.ENCRYPTION_KEYS.map(({ id }) => id)).size < values.ENCRYPTION_KEYS.length
   ) {
     problems.push("ENCRYPTION_KEYS names an id twice");
+  }
+  if (values.XERO_KEY_LIFE && values.XERO_REQUEST_TIMEOUT && values.XERO_KEY_LIFE <= values.XERO_REQUEST_TIMEOUT) {
+    problems.push("XERO_KEY_LIFE must exceed XERO_REQUEST_TIMEOUT, or no key would ever be used");
   }
   if (values.SYNC_LEASE && values.XERO_REQUEST_TIMEOUT && values.SYNC_LEASE <= values.XERO_REQUEST_TIMEOUT) {
     problems.push("SYNC_LEASE must exceed XERO_REQUEST_TIMEOUT, or two workers would send one batch");
@@ -322,6 +335,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       timeoutMs: value("XERO_REQUEST_TIMEOUT"),
     },
     syncLeaseMs: value("SYNC_LEASE"),
+    keyLifeMs: value("XERO_KEY_LIFE"),
     connection: {
       checkEveryMs: value("CONNECTION_CHECK_EVERY"),
       warnAfterMs: value("CONNECTION_WARN_AFTER"),

@@ -13,6 +13,7 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { EventEmitter } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { runMigrations as installQueue } from "graphile-worker";
 import { DataSource, DefaultNamingStrategy, type EntityManager, QueryFailedError } from "typeorm";
 import { types } from "pg";
@@ -21,6 +22,7 @@ import { Alert } from "./entities/Alert.js";
 import { Connection } from "./entities/Connection.js";
 import { Consent } from "./entities/Consent.js";
 import { ContactLink } from "./entities/ContactLink.js";
+import { ContactMirror } from "./entities/ContactMirror.js";
 import { EventCounter, LogEvent } from "./entities/LogEvent.js";
 import { Grant } from "./entities/Grant.js";
 import { Integration } from "./entities/Integration.js";
@@ -38,6 +40,7 @@ import { TaxRateMapping } from "./entities/TaxRateMapping.js";
 import { TenantLimit } from "./entities/TenantLimit.js";
 import { WebhookEvent } from "./entities/WebhookEvent.js";
 import { WebhookState } from "./entities/WebhookState.js";
+import { XeroContact } from "./entities/XeroContact.js";
 import { XeroTaxRate } from "./entities/XeroTaxRate.js";
 import { type Logger, messageOf } from "./logger.js";
 import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
@@ -81,6 +84,7 @@ const entities = [
   Connection,
   Consent,
   ContactLink,
+  ContactMirror,
   EventCounter,
   Grant,
   Integration,
@@ -99,6 +103,7 @@ const entities = [
   TenantLimit,
   WebhookEvent,
   WebhookState,
+  XeroContact,
   XeroTaxRate,
 ];
 
@@ -112,6 +117,16 @@ const retryable = new Set(["40P01", "40001"]);
 
 function sqlState(error: unknown): string | undefined {
   return error instanceof QueryFailedError ? (error.driverError as { code?: string }).code : undefined;
+}
+
+/** What a server that restarts, or a connection that breaks, makes of a query or of an attempt to connect. */
+const lostCodes = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "57P01", "57P02", "57P03"]);
+
+/** Whether the error says nothing but that the database is gone for the moment. */
+export function isLostDatabase(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code } = error as { code?: unknown };
+  return (typeof code === "string" && lostCodes.has(code)) || /^Connection terminated/.test(error.message);
 }
 
 /** Whether the error is PostgreSQL's unique violation of the named constraint or index. */
@@ -233,7 +248,10 @@ class ColumnNames extends DefaultNamingStrategy {
   }
 }
 
-/** Connects; does not migrate. Throws when the database cannot be reached. */
+/** A server that is just starting, or restarting, is waited for so long. */
+const patienceMs = 10_000;
+
+/** Connects; does not migrate. Throws when the database cannot be reached within some seconds. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   // A calendar date stays its text: `pg` would make it an instant in the process's time zone.
   types.setTypeParser(types.builtins.DATE, (text) => text);
@@ -259,6 +277,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       log: () => undefined,
     },
   });
-  await source.initialize();
+  const waitUntil = Date.now() + patienceMs;
+  for (;;) {
+    try {
+      await source.initialize();
+      break;
+    } catch (error) {
+      if (!isLostDatabase(error) || Date.now() > waitUntil) throw error;
+      options.logger.warn({ reason: messageOf(error) }, "waiting for the database");
+      await delay(500);
+    }
+  }
   return new Database(source, options);
 }

@@ -10,6 +10,7 @@ const workspaceTables: Record<string, string> = {
   alert: "SELECT, INSERT, UPDATE",
   connection: "SELECT, INSERT, UPDATE",
   contact_link: "SELECT, INSERT, UPDATE, DELETE",
+  contact_mirror: "SELECT, INSERT, UPDATE",
   event_counter: "SELECT, INSERT, UPDATE",
   event_log: "SELECT, INSERT",
   integration: "SELECT, INSERT, UPDATE",
@@ -25,6 +26,7 @@ const workspaceTables: Record<string, string> = {
   tax_rate: "SELECT, INSERT, UPDATE",
   tax_rate_mapping: "SELECT, INSERT, UPDATE, DELETE",
   webhook_event: "SELECT, INSERT, UPDATE",
+  xero_contact: "SELECT, INSERT, UPDATE, DELETE",
   xero_tax_rate: "SELECT, INSERT, UPDATE, DELETE",
 };
 

@@ -222,13 +222,22 @@ describe("Run Now", () => {
 describe("a run", () => {
   it("that is cancelled finishes what is in flight and takes back the rest", async () => {
     const { client, tenantId } = await fresh();
-    await service.control("hold", { name: "slow", match: { path: "/Contacts", tenant: tenantId }, phase: "before" });
-    const invoices = await Promise.all(Array.from({ length: 60 }, () => saveInvoice(client)));
+    const { id: known } = await saveParticipant(client);
+    await syncedInvoice(client, { participantId: known });
+    const { id: unknown } = await saveParticipant(client);
+    const invoices = await Promise.all(
+      Array.from({ length: 60 }, (_, n) => saveInvoice(client, { participantId: n < 50 ? known : unknown })),
+    );
+    // What is sent waits, and so does what some of it needs before it can be.
+    for (const path of ["/Contacts$", "/Invoices$"]) {
+      await service.control("hold", { name: path, match: { method: "PUT", path, tenant: tenantId }, phase: "before" });
+    }
     const run = await runNow(client);
-    await service.control("hold/await", { name: "slow", count: 1 });
+    await service.control("hold/await", { name: "/Contacts$", count: 1 });
+    await service.control("hold/await", { name: "/Invoices$", count: 1 });
     const cancelled = await runOf(client, "mutation ($id: ID!) { cancelSyncRun(id: $id) RUN }", { id: run.id });
     expect(cancelled).toMatchObject({ status: "RUNNING", pending: 50, cancelled: 10 });
-    await service.control("release", { name: "slow" });
+    for (const name of ["/Contacts$", "/Invoices$"]) await service.control("release", { name });
     expect(await untilOver(client, run.id)).toMatchObject({ created: 50, cancelled: 10, status: "SUCCEEDED" });
     const statuses = await statusOf(client, ...invoices);
     expect(statuses.filter((status) => status === "SYNCED")).toHaveLength(50);

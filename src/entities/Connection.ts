@@ -65,6 +65,13 @@ export class Connection extends WorkspaceRecord {
   @Column({ type: "text", nullable: true })
   timeZone!: string | null;
 
+  /** Nothing dated on or before these may be written: the organisation's own lock, and its accountant's. */
+  @Column({ type: "date", nullable: true })
+  periodLockDate!: string | null;
+
+  @Column({ type: "date", nullable: true })
+  endOfYearLockDate!: string | null;
+
   @Field(() => DateTimeScalar)
   @InstantColumn()
   connectedAt!: Date;

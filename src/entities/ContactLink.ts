@@ -31,4 +31,8 @@ export class ContactLink {
   /** Hash of the contact's fields as last sent; another hash means that there is something to update. Null: never sent. */
   @Column({ type: "text", nullable: true })
   sentHash!: string | null;
+
+  /** What Xero said of the last update that it did not take as it was. */
+  @Column({ type: "text", array: true, default: "{}" })
+  warnings!: string[];
 }

@@ -18,6 +18,7 @@ import { SyncError } from "./SyncError.js";
 @Index("uq_invoice_number", { synchronize: false })
 @Index("uq_invoice_xero_id", ["workspaceId", "connectionId", "xeroId"], { unique: true })
 @Index("ix_invoice_unsent", { synchronize: false })
+@Index("ix_invoice_recheck", { synchronize: false })
 @Index("ix_invoice_date", ["workspaceId", "date", "id"])
 @Index("ix_invoice_updated_at", ["workspaceId", "updatedAt", "id"])
 @Index("ix_invoice_participant", ["workspaceId", "participantId", "date", "id"])
@@ -113,6 +114,22 @@ export class Invoice extends WorkspaceRecord {
   /** The organisation it was first sent to, and belongs to from then on. */
   @Column({ type: "uuid", nullable: true })
   connectionId!: string | null;
+
+  /** Grows with every change of its content. */
+  @Column({ type: "integer", default: 0 })
+  revision!: number;
+
+  /** The revision that Xero has; another than `revision` means that there is something to update. */
+  @Column({ type: "integer", default: 0 })
+  sentRevision!: number;
+
+  /** A person wants it void, and Xero is still to be told. */
+  @Column({ type: "boolean", default: false })
+  voidRequested!: boolean;
+
+  /** When Xero is asked whether it holds the invoice more than once; null: there is no reason to. */
+  @InstantColumn({ nullable: true })
+  recheckAt!: Date | null;
 
   @Field(() => String, { nullable: true })
   @Column({ type: "text", nullable: true })

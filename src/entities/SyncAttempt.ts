@@ -9,6 +9,9 @@ import { SyncBatch } from "./SyncBatch.js";
 import { SyncError } from "./SyncError.js";
 import { SyncRun } from "./SyncRun.js";
 
+/** What Xero is to be asked: a new invoice, its content anew, or its end. */
+export type SyncAction = "CREATE" | "UPDATE" | "VOID";
+
 /**
  * One invoice in one run: the row of the outbox. While it is PENDING or UNCERTAIN it is the invoice's only one, by a unique index, and
  * that index is what makes two presses at once into one.
@@ -23,6 +26,7 @@ import { SyncRun } from "./SyncRun.js";
 @ForeignKey(() => SyncBatch, ["workspaceId", "batchId"], ["workspaceId", "id"], { name: "fk_sync_attempt_batch" })
 @Index("uq_sync_attempt_live", { synchronize: false })
 @Index("ix_sync_attempt_due", { synchronize: false })
+@Index("ix_sync_attempt_live_run", { synchronize: false })
 @Index("ix_sync_attempt_run", ["workspaceId", "runId", "id"])
 @Index("ix_sync_attempt_invoice", ["workspaceId", "invoiceId", "id"])
 @Index("ix_sync_attempt_batch", ["workspaceId", "batchId"])
@@ -36,6 +40,21 @@ export class SyncAttempt extends WorkspaceRecord {
 
   @Column({ type: "uuid" })
   connectionId!: string;
+
+  @Column({ type: "text", default: "CREATE" })
+  action!: SyncAction;
+
+  /** The contact it will be sent with; null: not settled yet, or none is needed to void it. */
+  @Column({ type: "uuid", nullable: true })
+  contactId!: string | null;
+
+  /** Which of the invoice's revisions was written down; null: none was. */
+  @Column({ type: "integer", nullable: true })
+  revision!: number | null;
+
+  /** Sent before under another key, and then not found in Xero. */
+  @Column({ type: "boolean", default: false })
+  resent!: boolean;
 
   /** The batch it goes out in; null: not claimed. */
   @Column({ type: "uuid", nullable: true })

@@ -2,11 +2,8 @@ import { Column, Entity, ForeignKey, Index } from "typeorm";
 import { InstantColumn, WorkspaceRecord } from "./columns.js";
 import { Connection } from "./Connection.js";
 
-/**
- * PREPARING: claimed, its contacts are being settled, nothing was sent. SENT: its bytes are written down and may have gone out; it stays
- * so until every one of its attempts has a definite outcome. DONE: settled, whichever way.
- */
-export type BatchState = "PREPARING" | "SENT" | "DONE";
+/** SENT: its bytes are written down and may have gone out, until every one of its attempts has a definite outcome. DONE: settled, whichever way. */
+export type BatchState = "SENT" | "DONE";
 
 /**
  * What one call to Xero carries, written down before it is made: the exact bytes, their idempotency key and when it was first used.
@@ -24,7 +21,10 @@ export class SyncBatch extends WorkspaceRecord {
   @Column({ type: "text" })
   state!: BatchState;
 
-  /** Empty while PREPARING. */
+  /** PUT creates, POST changes what is there. */
+  @Column({ type: "text", default: "PUT" })
+  method!: "PUT" | "POST";
+
   @Column({ type: "text" })
   body!: string;
 
@@ -34,6 +34,10 @@ export class SyncBatch extends WorkspaceRecord {
   /** PostgreSQL's clock when the key was first about to be used; Xero forgets a key six minutes after its first use. */
   @InstantColumn()
   keyUsedAt!: Date;
+
+  /** When it was last about to be sent: a look-up soon after could overtake it. */
+  @InstantColumn({ default: () => "now()" })
+  sentAt!: Date;
 
   /** Compared with PostgreSQL's clock only. */
   @InstantColumn()

@@ -171,8 +171,12 @@ export type PaymentEventKind = keyof typeof PaymentEventKind;
 export const PaymentEventKind = names("RECEIVED", "CHANGED", "REVERSED");
 registerEnumType(PaymentEventKind, { name: "PaymentEventKind" });
 
+export type SyncPreviewAction = keyof typeof SyncPreviewAction;
+export const SyncPreviewAction = names("CREATE", "UPDATE", "ADOPT", "SKIP", "BLOCKED");
+registerEnumType(SyncPreviewAction, { name: "SyncPreviewAction" });
+
 export type AlertKind = keyof typeof AlertKind;
-export const AlertKind = names("CONNECTION_LOST", "CONNECTION_EXPIRING", "DISCONNECTED_INACTIVE");
+export const AlertKind = names("DUPLICATE_IN_XERO", "CONNECTION_LOST", "CONNECTION_EXPIRING", "DISCONNECTED_INACTIVE");
 registerEnumType(AlertKind, { name: "AlertKind" });
 
 export type AlertState = keyof typeof AlertState;

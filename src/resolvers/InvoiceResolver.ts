@@ -51,6 +51,15 @@ export class InvoiceResolver {
   }
 
   @Authorized("BOOKKEEPER")
+  @Mutation(() => Invoice, {
+    description:
+      "Voids it here and, if it was synced, in Xero: a draft is deleted there, an approved one voided. In Xero it takes a moment: it is QUEUED, and VOIDED once Xero has done it.",
+  })
+  voidInvoice(@Arg("id", () => ID) id: string, @Ctx() { services, viewer }: Context): Promise<Invoice> {
+    return services.invoices.void(viewer, id);
+  }
+
+  @Authorized("BOOKKEEPER")
   @Mutation(() => Invoice, { description: "Takes a failed invoice out of the sync, or puts it back." })
   setInvoiceIgnored(
     @Arg("id", () => ID) id: string,

@@ -5,6 +5,7 @@ import { Invoice } from "../entities/Invoice.js";
 import { SyncAttempt } from "../entities/SyncAttempt.js";
 import { SyncRun } from "../entities/SyncRun.js";
 import { checkFirst, type Page } from "../services/paging.js";
+import { SyncPreview } from "../services/sync/Previews.js";
 import { type Context } from "./context.js";
 import { PageArguments, SyncAttemptConnection, SyncRunConnection } from "./relay.js";
 
@@ -33,6 +34,17 @@ export class SyncRunResolver {
   ): Promise<Page<SyncRun>> {
     checkFirst(first);
     return services.syncRuns.list(viewer, { first, after: after ?? null });
+  }
+
+  @Query(() => [SyncPreview], {
+    description:
+      "What a sync of these invoices would do, found by the same code path, with nothing written anywhere; up to 1,000.",
+  })
+  previewSync(
+    @Arg("invoiceIds", () => [ID]) invoiceIds: string[],
+    @Ctx() { services, viewer }: Context,
+  ): Promise<SyncPreview[]> {
+    return services.previews.preview(viewer, invoiceIds);
   }
 
   @Authorized("BOOKKEEPER")

@@ -7,6 +7,7 @@ import { type Invoices } from "../services/Invoices.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
 import { type Participants } from "../services/Participants.js";
 import { type Payments } from "../services/Payments.js";
+import { type Previews } from "../services/sync/Previews.js";
 import { type SupportItems } from "../services/SupportItems.js";
 import { type SyncRuns } from "../services/sync/SyncRuns.js";
 import { type TaxRates } from "../services/TaxRates.js";
@@ -27,6 +28,7 @@ export interface Services {
   organisationData: OrganisationData;
   participants: Participants;
   payments: Payments;
+  previews: Previews;
   supportItems: SupportItems;
   syncRuns: SyncRuns;
   taxRates: TaxRates;

@@ -93,6 +93,13 @@ const neverCleared = [
 /** NDIS is Australia's, so its largest time zone stands in until an organisation is connected. */
 const fallbackTimeZone = "Australia/Sydney";
 
+/** What a sync needs: the settings, the organisation that it would use, and which steps of setting up are open. */
+export interface Readiness {
+  integration: Integration;
+  connection: Connection | null;
+  missing: SetupStep[];
+}
+
 export class Integrations {
   /** Workspaces whose settings row this process has seen, so that only a first request looks. */
   private readonly known = new Set<string>();
@@ -199,9 +206,7 @@ export class Integrations {
   }
 
   /** What a sync needs, and what of it is missing still; for those that ask without wanting a refusal. */
-  async readiness(
-    tx: WorkspaceTransaction,
-  ): Promise<{ integration: Integration; connection: Connection | null; missing: SetupStep[] }> {
+  async readiness(tx: WorkspaceTransaction): Promise<Readiness> {
     const integration = await loadIntegration(tx);
     const connection = await findActiveConnection(tx);
     return { integration, connection, missing: await this.missingIn(tx, integration, connection) };

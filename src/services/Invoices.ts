@@ -13,7 +13,7 @@ import { Invoice } from "../entities/Invoice.js";
 import { LineItem } from "../entities/LineItem.js";
 import { Participant } from "../entities/Participant.js";
 import { AppError, badInput } from "../errors.js";
-import { moneyText } from "../money.js";
+import { decimalText, moneyText } from "../money.js";
 import { DateScalar } from "../scalars.js";
 import { record } from "../subscriptions/eventLog.js";
 import { type Viewer } from "../viewer.js";
@@ -22,9 +22,8 @@ import { buildLines, checkInvoiceInput, type SaveInvoiceInput } from "./invoiceI
 import { type Integrations } from "./Integrations.js";
 import { checkId, load } from "./loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
-import { isDue } from "./sync/dueInvoices.js";
-import { queueMended, queueRun, rejectedContent } from "./sync/queueRun.js";
-import { lostConnection, switchedOff } from "./sync/syncErrors.js";
+import { syncApproved, syncChanged, underWay, voidInvoice } from "./sync/invoiceChanges.js";
+import { queueMended, rejectedContent } from "./sync/queueRun.js";
 
 @InputType()
 export class InvoiceFilter {
@@ -76,13 +75,14 @@ export class Invoices {
   ) {}
 
   /**
-   * Creates a DRAFT, or replaces the content of the invoice when an id is given; a repeat with the same id and content changes nothing else.
+   * Creates a DRAFT, or replaces the content of the invoice when an id is given; one that is in Xero is then brought up to date there by itself.
+   * A repeat with the same id and content changes nothing else.
    * Throws BAD_USER_INPUT, NOT_FOUND, and INVOICE_LOCKED where the invoice's state forbids the change.
    */
   async save(viewer: Viewer, input: SaveInvoiceInput): Promise<Invoice> {
     checkInvoiceInput(input);
     try {
-      return await this.database.inWorkspace(viewer.workspaceId, (tx) => this.saveIn(tx, input));
+      return await this.database.inWorkspace(viewer.workspaceId, (tx) => this.saveIn(tx, input, viewer));
     } catch (error) {
       if (!violates(error, "uq_invoice_number")) throw error;
       throw badInput({
@@ -103,7 +103,7 @@ export class Invoices {
       if (invoice.status !== "DRAFT") return invoice;
       const key = { workspaceId: tx.workspaceId, id: invoice.id };
       await tx.manager.update(Invoice, key, { status: "APPROVED", updatedAt: new Date() });
-      await this.syncApproved(tx, { ...invoice, status: "APPROVED" }, viewer);
+      await syncApproved(tx, await this.integrations.readiness(tx), { ...invoice, status: "APPROVED" }, viewer);
       return tx.manager.findOneByOrFail(Invoice, key);
     });
   }
@@ -115,7 +115,7 @@ export class Invoices {
   async setIgnored(viewer: Viewer, id: string, ignored: boolean): Promise<Invoice> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const invoice = await load(tx, Invoice, id, { thing: "invoice", field: "id", lock: true });
-      if (onItsWay.includes(invoice.syncStatus)) {
+      if (invoice.xeroId !== null || underWay.includes(invoice.syncStatus)) {
         throw new AppError(
           "INVOICE_LOCKED",
           `Invoice ${invoice.number} is in Xero or on its way there: it can't be taken out of the sync.`,
@@ -132,6 +132,19 @@ export class Invoices {
       });
       record(tx, { topic: "SYNC", invoiceId: invoice.id, syncStatus });
       return tx.manager.findOneByOrFail(Invoice, key);
+    });
+  }
+
+  /**
+   * Voids the invoice: here at once where Xero does not have it; else Xero is asked to delete the draft or void the approved one, and it is
+   * VOIDED here as soon as that is done. Repeats change nothing. Throws NOT_FOUND, INVOICE_LOCKED for one that is paid or on its way to Xero, and
+   * XERO_DISABLED or XERO_NOT_CONNECTED where Xero would have to be asked and can't.
+   */
+  async void(viewer: Viewer, id: string): Promise<Invoice> {
+    return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
+      const invoice = await load(tx, Invoice, id, { thing: "invoice", field: "id", lock: true });
+      await voidInvoice(tx, invoice, viewer);
+      return tx.manager.findOneByOrFail(Invoice, { workspaceId: tx.workspaceId, id: invoice.id });
     });
   }
 
@@ -160,18 +173,7 @@ export class Invoices {
     return pageOf(rows, order, page, () => this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()));
   }
 
-  /** With `syncOnApproval` an approval queues the invoice; where Xero can't be reached it fails at once, and is queued when it can. */
-  private async syncApproved(tx: WorkspaceTransaction, invoice: Invoice, viewer: Viewer): Promise<void> {
-    const { integration, connection, missing } = await this.integrations.readiness(tx);
-    if (!integration.syncOnApproval || !connection || !isDue(invoice, integration)) return;
-    const cause = { trigger: "ON_APPROVAL" as const, requestedBy: viewer.subject };
-    if (!integration.enabled) await queueRun(tx, connection.id, { due: [invoice] }, cause, switchedOff);
-    else if (connection.connectionStatus !== "CONNECTED") {
-      await queueRun(tx, connection.id, { due: [invoice] }, cause, lostConnection(connection));
-    } else if (missing.length === 0) await queueRun(tx, connection.id, { due: [invoice] }, cause);
-  }
-
-  private async saveIn(tx: WorkspaceTransaction, input: SaveInvoiceInput): Promise<Invoice> {
+  private async saveIn(tx: WorkspaceTransaction, input: SaveInvoiceInput, viewer: Viewer): Promise<Invoice> {
     const existing =
       input.id != null ? await load(tx, Invoice, input.id, { thing: "invoice", field: "input.id", lock: true }) : null;
     const participant = await load(tx, Participant, input.participantId, {
@@ -188,11 +190,21 @@ export class Invoices {
     const lineAmountTypes = existing?.lineAmountTypes ?? integration.lineAmountTypes;
     const { lines, totals } = await buildLines(tx, integration, id, lineAmountTypes, input.lineItems);
     const now = new Date();
+    const before =
+      existing &&
+      contentOf(
+        existing,
+        await tx.manager.find(LineItem, {
+          where: { workspaceId: tx.workspaceId, invoiceId: id },
+          order: { position: "ASC" },
+        }),
+      );
     const invoice = tx.manager.create(Invoice, {
       // A plain insert must answer with the columns' defaults as well.
       status: "DRAFT",
       syncStatus: "NOT_SYNCED",
       syncWarnings: [],
+      revision: 0,
       totalPaymentAmount: "0.00",
       totalCreditAmount: "0.00",
       createdAt: now,
@@ -212,26 +224,47 @@ export class Invoices {
       amountDue: moneyText(totals.total),
       updatedAt: now,
     });
+    const changed = before !== contentOf(invoice, lines);
     if (existing) {
+      if (changed) invoice.revision += 1;
       await tx.manager.update(Invoice, { workspaceId: tx.workspaceId, id }, invoice);
       await tx.manager.delete(LineItem, { workspaceId: tx.workspaceId, invoiceId: id });
     } else {
       await tx.manager.insert(Invoice, invoice);
     }
     await tx.manager.insert(LineItem, lines);
-    if (existing) await queueMended(tx, rejectedContent, (query) => query.andWhere("i.id = :id", { id }));
+    if (existing?.xeroId != null) {
+      if (changed) await syncChanged(tx, invoice, viewer);
+    } else if (existing) {
+      await queueMended(tx, rejectedContent, (query) => query.andWhere("i.id = :id", { id }));
+    }
     return tx.manager.findOneByOrFail(Invoice, { workspaceId: tx.workspaceId, id });
   }
 }
 
-const onItsWay: SyncStatus[] = ["QUEUED", "SYNCING", "SYNCED", "UNCERTAIN"];
+/** All of the invoice that Xero is told, to see whether there is something to tell. */
+function contentOf(invoice: Invoice, lines: LineItem[]): string {
+  const { number, date, dueDate, currency } = invoice;
+  const told = lines.map(
+    ({ description, supportItemId, quantity, unitAmount, taxRateId, taxPercent, salesAccountId }) => [
+      description,
+      supportItemId,
+      decimalText(quantity),
+      decimalText(unitAmount),
+      taxRateId,
+      decimalText(taxPercent),
+      salesAccountId,
+    ],
+  );
+  return JSON.stringify([number, date, dueDate, currency, told]);
+}
 
 function checkEditable(invoice: Invoice, participantId: string): void {
   const locked = (why: string) => new AppError("INVOICE_LOCKED", `Invoice ${invoice.number} can't be changed: ${why}.`);
   if (invoice.status === "VOIDED") throw locked("it is voided");
   if (invoice.status === "PAID" || invoice.status === "PARTIALLY_PAID") throw locked("payments are applied to it");
-  if (invoice.xeroId !== null || onItsWay.includes(invoice.syncStatus))
-    throw locked("it is in Xero or on its way there; edit it in Xero");
+  if (underWay.includes(invoice.syncStatus)) throw locked("it is on its way to Xero; try again when it has arrived");
+  if (invoice.xeroStatus === "VOIDED" || invoice.xeroStatus === "DELETED") throw locked("it was voided in Xero");
   if (invoice.status !== "DRAFT" && invoice.participantId !== participantId) {
     throw locked("an approved invoice keeps its participant");
   }

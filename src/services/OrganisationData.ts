@@ -17,6 +17,7 @@ import { type XeroGateway } from "../xero/XeroGateway.js";
 import { accountProblem, findActiveConnection } from "./accounts.js";
 import { loadIntegration } from "./Integrations.js";
 import { find } from "./loading.js";
+import { queueMended } from "./sync/queueRun.js";
 
 /** Xero names time zones as Windows does, without spaces; those where NDIS providers and their neighbours are. */
 const timeZones: Record<string, string | undefined> = {
@@ -31,6 +32,8 @@ const timeZones: Record<string, string | undefined> = {
   NORFOLKSTANDARDTIME: "Pacific/Norfolk",
   NEWZEALANDSTANDARDTIME: "Pacific/Auckland",
 };
+
+const freshMs = 3_600_000;
 
 export class OrganisationData {
   constructor(
@@ -68,6 +71,12 @@ export class OrganisationData {
         { dataReadAt: new Date() },
       );
     });
+  }
+
+  /** Reads the organisation's data again where the copy is an hour old, so that nothing is sent by rules that hold no more. Throws XeroFailure. */
+  async refreshWhereOld(connection: Connection): Promise<void> {
+    const { dataReadAt } = connection;
+    if (dataReadAt === null || Date.now() - dataReadAt.getTime() > freshMs) await this.refresh(connection);
   }
 
   /** Reads the organisation itself again, which is the lightest call there is. Throws XeroFailure. */
@@ -129,10 +138,14 @@ async function keepOrganisation(
   id: string,
   organisation: XeroOrganisationAnswer,
 ): Promise<void> {
+  const before = await find(tx, Connection, id);
+  const { periodLockDate = null, endOfYearLockDate = null } = organisation;
   await tx.manager.update(
     Connection,
     { workspaceId: tx.workspaceId, id },
     {
+      periodLockDate,
+      endOfYearLockDate,
       name: organisation.name,
       baseCurrency: organisation.baseCurrency ?? null,
       isDemoCompany: organisation.isDemoCompany,
@@ -140,6 +153,9 @@ async function keepOrganisation(
       timeZone: timeZones[organisation.timeZone?.toUpperCase() ?? ""] ?? null,
     },
   );
+  if (before?.periodLockDate !== periodLockDate || before.endOfYearLockDate !== endOfYearLockDate) {
+    await queueMended(tx, ["PERIOD_LOCKED"]);
+  }
 }
 
 async function keepAccounts(

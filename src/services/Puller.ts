@@ -98,8 +98,11 @@ export class Puller {
 
   private async applyAll({ connection, events, readAt, ours, knownPayments }: Waiting): Promise<void> {
     const invoiceOf = new Map<string, string | null>();
+    const echoes = new Set<string>();
     for (const event of events) {
-      if (event.category === "INVOICE") invoiceOf.set(event.id, ours.has(event.resourceId) ? event.resourceId : null);
+      if (isEcho(event) && ours.has(event.resourceId)) echoes.add(event.id);
+      else if (event.category === "INVOICE")
+        invoiceOf.set(event.id, ours.has(event.resourceId) ? event.resourceId : null);
       else if (event.category === "PAYMENT" && isId(event.resourceId)) {
         const known = knownPayments.get(event.resourceId);
         invoiceOf.set(event.id, known ?? (await this.invoiceOfPayment(connection, event.resourceId)));
@@ -122,6 +125,7 @@ export class Puller {
     }
     await this.finish(connection, events, (event) => {
       const invoiceId = invoiceOf.get(event.id);
+      if (echoes.has(event.id)) return ["APPLIED", "it was created from here"];
       if (invoiceId === undefined) return ["IGNORED", `nothing here depends on ${event.category}`];
       return applied.has(invoiceId ?? "") ? ["APPLIED", null] : ["IGNORED", "not an invoice that was sent from here"];
     });
@@ -177,4 +181,9 @@ export class Puller {
       enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId: connection.id }, { runAt: row.at });
     });
   }
+}
+
+/** Tells that an invoice was created, which whoever sent it knows; whatever happened to it later is announced as an UPDATE. */
+function isEcho({ category, eventType }: WebhookEvent): boolean {
+  return category === "INVOICE" && eventType === "CREATE";
 }

@@ -4,6 +4,7 @@
  * cursor 7 has seen all that will ever stand before it. A sequence could not promise that.
  */
 import { type Transaction } from "../database.js";
+import { type SyncStatus } from "../entities/enums.js";
 import { type LogEvent, type Topic } from "../entities/LogEvent.js";
 
 /** What happened. What is left out is null. */
@@ -40,6 +41,18 @@ const append = `
     "connectionId" uuid, "connectionStatus" text, "alertId" uuid
   )`;
 
+const appendRun = `
+  WITH queued AS (
+    SELECT invoice_id, row_number() OVER (ORDER BY id) AS n, count(*) OVER () AS total FROM sync_attempt
+    WHERE workspace_id = $1 AND run_id = $2 AND outcome NOT IN ('UNCHANGED', 'SKIPPED')
+  ), counter AS (
+    INSERT INTO event_counter (workspace_id, last_cursor) SELECT $1, count(*) FROM queued
+    ON CONFLICT (workspace_id) DO UPDATE SET last_cursor = event_counter.last_cursor + excluded.last_cursor
+    RETURNING last_cursor
+  )
+  INSERT INTO event_log (workspace_id, cursor, at, topic, run_id, invoice_id, sync_status)
+  SELECT $1, counter.last_cursor - queued.total + queued.n, clock_timestamp(), 'SYNC', $2, queued.invoice_id, $3 FROM counter, queued`;
+
 const buffers = new WeakMap<Transaction, NewEvent[]>();
 
 /** Appends an event to the workspace's log with the transaction's commit, after all that was recorded before it. */
@@ -56,5 +69,13 @@ export function record(tx: Transaction & { workspaceId: string }, event: NewEven
     const rows = events.map((row, index) => ({ n: index + 1, ...row }));
     await tx.manager.query(append, [tx.workspaceId, events.length, JSON.stringify(rows)]);
     if (!tx.embedded) await tx.manager.query("SELECT pg_notify($1, $2)", [eventsChannel, tx.workspaceId]);
+  });
+}
+
+/** Appends, for each invoice that the run has just queued or failed, that it is so now: one statement for a run of any size. */
+export function recordRun(tx: Transaction & { workspaceId: string }, runId: string, syncStatus: SyncStatus): void {
+  tx.signal("events", tx.workspaceId);
+  tx.beforeCommit("events", async () => {
+    await tx.manager.query(appendRun, [tx.workspaceId, runId, syncStatus]);
   });
 }

@@ -56,6 +56,8 @@ const obstacles = `
 export interface Place {
   tenantId: string;
   id: string;
+  /** Whether it went to a call, which gives it back. */
+  used: boolean;
 }
 
 export class CallLimits {
@@ -77,7 +79,7 @@ export class CallLimits {
     const id = randomUUID();
     for (;;) {
       const waitMs = await this.tryOnce(tenantId, id, background);
-      if (waitMs === null) return { tenantId, id };
+      if (waitMs === null) return { tenantId, id, used: false };
       if (waitMs > 0 || Date.now() > waitUntil) {
         throw new XeroFailure({
           kind: "RATE_LIMITED",

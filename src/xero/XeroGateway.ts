@@ -37,6 +37,8 @@ export interface CallOptions {
   background?: boolean;
   /** How long each call waits for a place within the limits; whoever holds a lease must not wait for long. */
   patienceMs?: number;
+  /** The place that was reserved for the first of its calls. */
+  place?: Place;
   /** Run right before each request, when its place within the limits is taken; what it throws is passed on and nothing is sent. */
   beforeSend?: () => void;
 }
@@ -51,6 +53,19 @@ export class XeroGateway {
     private readonly limits: CallLimits,
     private readonly options: GatewayOptions,
   ) {}
+
+  /**
+   * A place within the organisation's limits for the first call of a piece of work, so that nothing need be prepared that would have to wait;
+   * to be cancelled when the work is over, used or not. Throws XeroFailure: RATE_LIMITED says when to come again.
+   */
+  async reserve(target: Target, { background = false }: Pick<CallOptions, "background">): Promise<Place> {
+    return this.limits.take(target.tenantId, "reserve", { background });
+  }
+
+  /** Gives a reserved place back, if no call has used it. */
+  async cancel(place: Place): Promise<void> {
+    if (!place.used) await this.limits.cancel(place);
+  }
 
   /**
    * Runs the work with the organisation's accounting API, each call within its limits. An expired token is refreshed and the work run once
@@ -80,7 +95,7 @@ export class XeroGateway {
     target: Target,
     accessToken: string,
     { answers, places, returns }: Calls,
-    { background = false, patienceMs, beforeSend }: CallOptions,
+    { background = false, patienceMs, beforeSend, place: reserved }: CallOptions,
   ): XeroAccounting {
     const { apiUrl, timeoutMs } = this.options;
     return new XeroAccounting({
@@ -90,7 +105,11 @@ export class XeroGateway {
       tenantId: target.tenantId,
       beforeCall: async (operation) => {
         await Promise.all(returns);
-        const place = await this.limits.take(target.tenantId, operation, { background, patienceMs });
+        const place =
+          reserved?.used === false
+            ? reserved
+            : await this.limits.take(target.tenantId, operation, { background, patienceMs });
+        place.used = true;
         try {
           // Again before each, for a piece of work may be long and a place have to be waited for.
           await this.refuseUnlessOpen(target, operation);

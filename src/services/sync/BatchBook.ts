@@ -10,68 +10,47 @@ import { type Database, type WorkspaceTransaction } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
 import { ContactLink } from "../../entities/ContactLink.js";
 import { Invoice } from "../../entities/Invoice.js";
-import { SyncAttempt } from "../../entities/SyncAttempt.js";
-import { type BatchState, SyncBatch } from "../../entities/SyncBatch.js";
+import type { SyncAttempt } from "../../entities/SyncAttempt.js";
+import { SyncBatch } from "../../entities/SyncBatch.js";
 import { type SyncError } from "../../entities/SyncError.js";
-import { type XeroInvoiceAnswer } from "../../xero/answers.js";
+import { XeroContact } from "../../entities/XeroContact.js";
+import { enqueue } from "../../jobs/queue.js";
+import { type InvoicePayload, serializeInvoices } from "../../xero/payloads.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { loadIntegration } from "../Integrations.js";
 import { find, groupBy } from "../loading.js";
 import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
-import { type Settled } from "./Contacts.js";
 import {
   attemptsOf,
+  batchSize,
   databaseNow,
-  isOutdated,
-  type BatchRow,
-  sentIn,
   dueAttempts,
+  findNext,
+  type Next,
   openBatch,
   release,
-  requeue,
+  sizeAfter,
+  type TakenBatch,
   takeLease,
   wakeAt,
+  writtenIn,
 } from "./batchRows.js";
-import { adopted, backOffMs, requeueEvents } from "./outcomes.js";
-import { type Prepared, prepareInvoice, readMaterials } from "./prepare.js";
-import {
-  ambiguous,
-  failed,
-  isTransient,
-  lostConnection,
-  neverArrives,
-  outcomeUnknown,
-  unknownContact,
-} from "./syncErrors.js";
-
-/** A batch whose contacts are still to be settled: nothing was sent. */
-export interface ClaimedBatch {
-  id: string;
-  leaseId: string;
-  connection: Connection;
-  /** By attempt. */
-  prepared: Map<string, Prepared>;
-  /** Nobody waits for any of it. */
-  background: boolean;
-}
-
-export interface Member {
-  attempt: SyncAttempt;
-  invoice: Invoice;
-  /** The address of the invoice in the body that was written down, and its contact there. */
-  url: string;
-  contactId: string;
-}
+import { type Arrival, backOffMs, type Member, requeueEvents, taken } from "./outcomes.js";
+import { putBack, putBackAfter } from "./putBack.js";
+import { prepareInvoice, prepareVoid, readMaterials } from "./prepare.js";
+import { ambiguous, lostConnection, neverArrives, outcomeUnknown, unknownContact } from "./syncErrors.js";
 
 /** A batch whose bytes are written down: it may have been sent. */
 export interface OpenBatch {
   id: string;
   leaseId: string;
   connection: Connection;
+  method: "PUT" | "POST";
   body: string;
   idempotencyKey: string;
-  /** How long ago the key was first about to be used, by PostgreSQL's clock, when the batch was read. */
+  /** How long ago the key was first about to be used, and the batch last about to be sent, by PostgreSQL's clock, when it was read. */
   keyAgeMs: number;
+  sentAgoMs: number;
   /** `performance.now()` at that moment. */
   readAt: number;
   doubts: number;
@@ -82,265 +61,244 @@ export interface OpenBatch {
   background: boolean;
 }
 
-const unsent: BatchState[] = ["PREPARING"];
-const batchStates: BatchState[] = ["PREPARING", "SENT"];
-
 /** Xero takes 3.5 MB a call. */
 const batchBytes = 3_000_000;
-
-/** After so many failures that should have passed, the attempt is over. */
-const mostTransientFailures = 8;
 
 export class BatchBook {
   constructor(
     private readonly database: Database,
-    private readonly options: { appUrl: () => string; leaseMs: number },
+    private readonly options: { appUrl: () => string; leaseMs: number; keyLifeMs: number },
   ) {}
 
-  /**
-   * Claims what is due, up to one batch, and finds out what can be sent of it; what can't is FAILED at once. Answers "NOTHING" where nothing
-   * is due, "ALL_REFUSED" where nothing of what was due can be sent.
-   */
-  async claim(workspaceId: string, connectionId: string): Promise<ClaimedBatch | "NOTHING" | "ALL_REFUSED"> {
+  /** What is to be done next for the organisation, or null. What is due while the link is down is FAILED at once, and so never next. */
+  async next(workspaceId: string, connectionId: string): Promise<{ next: Next; connection: Connection } | null> {
     return this.database.inWorkspace(workspaceId, async (tx) => {
-      const integration = await loadIntegration(tx);
+      const { enabled } = await loadIntegration(tx);
       // Held against a reconnect, which must find FAILED already what is refused here for want of the link.
       const connection = await find(tx, Connection, connectionId, { lock: "share" });
-      if (!integration.enabled || !connection) return "NOTHING";
-      const due = await dueAttempts(tx, connectionId);
-      if (due.length === 0) return "NOTHING";
+      if (!enabled || !connection) return null;
       if (connection.connectionStatus !== "CONNECTED") {
+        const due = await dueAttempts(tx, connectionId, { which: "ALL", limit: 1_000 });
         await applyChanges(
           tx,
           due.map((attempt) => refusal(attempt, lostConnection(connection))),
         );
-        return "ALL_REFUSED";
+        if (due.length === 1_000) enqueue(tx, "push", { workspaceId, connectionId });
+        return null;
       }
+      const next = await findNext(tx, connectionId);
+      return next && { next, connection };
+    });
+  }
+
+  /**
+   * Claims what is due and has its contact, up to one batch, and writes down exactly what is about to be sent; from this commit on it may have
+   * been. What can't be sent is FAILED. Null where nothing is left to send.
+   */
+  async claim(workspaceId: string, connectionId: string): Promise<OpenBatch | null> {
+    const readAt = performance.now();
+    return this.database.inWorkspace(workspaceId, async (tx) => {
+      const integration = await loadIntegration(tx);
+      const connection = await find(tx, Connection, connectionId, { lock: "share" });
+      if (!integration.enabled || connection?.connectionStatus !== "CONNECTED") return null;
+      const due = await dueAttempts(tx, connectionId, { which: "READY", limit: batchSize });
+      const creates = due[0]?.action === "CREATE";
+      const alike = due.filter(({ action }) => (action === "CREATE") === creates).slice(0, sizeAfter(batchSize, due));
       const materials = await readMaterials(
         tx,
         { integration, connection, appUrl: this.options.appUrl() },
-        due.map(({ invoiceId }) => invoiceId),
+        alike.map(({ invoiceId }) => invoiceId),
       );
-      const prepared = new Map<string, Prepared>();
+      const payloads: InvoicePayload[] = [];
       const changes: Change[] = [];
-      const id = uuidv7();
+      const batch = { id: uuidv7(), leaseId: randomUUID(), connectionId, method: creates ? "PUT" : "POST" } as const;
       let bytes = 0;
       const now = new Date();
-      for (const attempt of due) {
+      for (const attempt of alike) {
         const invoice = materials.invoices.get(attempt.invoiceId);
         if (!invoice) continue;
-        const result = prepareInvoice(materials, invoice);
-        if ("code" in result) {
-          changes.push(refusal(attempt, result));
+        const prepared =
+          attempt.action === "VOID" ? prepareVoid(materials, invoice) : prepareInvoice(materials, invoice);
+        if ("code" in prepared) {
+          changes.push({ ...refusal(attempt, prepared), invoice: { voidRequested: false } });
           continue;
         }
-        bytes += JSON.stringify(result.payload).length;
-        if (bytes > batchBytes && prepared.size > 0) break;
-        prepared.set(attempt.id, result);
+        const payload = { ...prepared.payload, contactId: attempt.contactId ?? undefined };
+        bytes += Buffer.byteLength(JSON.stringify(payload));
+        if (bytes > batchBytes && payloads.length > 0) break;
+        payloads.push(payload);
+        const link = materials.links.get(prepared.billed?.id ?? "");
         changes.push({
           attempt,
           outcome: "PENDING",
           syncStatus: "SYNCING",
-          also: { batchId: id, startedAt: attempt.startedAt ?? now },
+          also: { batchId: batch.id, startedAt: attempt.startedAt ?? now, revision: invoice.revision },
+          invoice: { connectionId, syncWarnings: [...prepared.warnings, ...(link?.warnings ?? [])] },
         });
       }
-      const leaseId = randomUUID();
-      if (prepared.size > 0) await openBatch(tx, { id, leaseId, connectionId, leaseMs: this.options.leaseMs });
+      const body = serializeInvoices(payloads);
+      const row = payloads.length > 0 ? await openBatch(tx, { ...batch, body }, this.options.leaseMs) : null;
       await applyChanges(tx, changes);
-      const background = due.every(isBackground);
-      return prepared.size > 0 ? { id, leaseId, connection, prepared, background } : "ALL_REFUSED";
+      return row && readOpen(tx, { batch: row, keyAgeMs: 0, sentAgoMs: 0 }, connection, readAt);
     });
   }
 
-  /**
-   * Takes over one batch whose lease has run out or whose time to be tried again has come; one that was never sent is dissolved on the way,
-   * whether the link is up or not. Null where there is none, or the link is down.
-   */
+  /** Takes over one batch whose lease has run out or whose time to be tried again has come. Null where there is none, or the link is down. */
   async takeOver(workspaceId: string, connectionId: string): Promise<OpenBatch | null> {
-    // Before the age is read, so that a pause in between makes the key older and never younger.
+    // Before the ages are read, so that a pause in between makes the key older and never younger.
     const readAt = performance.now();
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const connection = await find(tx, Connection, connectionId);
-      if (!connection) return null;
-      const up = connection.connectionStatus === "CONNECTED" && (await loadIntegration(tx)).enabled;
-      for (;;) {
-        const lease = { leaseId: randomUUID(), leaseMs: this.options.leaseMs, states: up ? batchStates : unsent };
-        const batch = await takeLease(tx, connectionId, lease);
-        if (!batch) return null;
-        if (batch.state === "SENT") return readOpen(tx, batch, connection, readAt);
-        await requeue(tx, batch.id);
-      }
+      if (connection?.connectionStatus !== "CONNECTED" || !(await loadIntegration(tx)).enabled) return null;
+      const found = await takeLease(tx, connectionId, { leaseId: randomUUID(), leaseMs: this.options.leaseMs });
+      return found && readOpen(tx, found, connection, readAt);
     });
   }
 
-  /**
-   * Writes down exactly what is about to be sent; from this commit on it may have been. Null where the lease is lost, the switch was turned
-   * off meanwhile, or nothing is left to send.
-   */
-  async writeDown(
-    batch: ClaimedBatch,
-    calls: number,
-    given: { body: string; ready: Set<string>; refused: Map<string, SyncError>; settled: Map<string, Settled> },
-  ): Promise<OpenBatch | null> {
-    const readAt = performance.now();
-    return this.step(batch, calls, async (tx, row, attempts) => {
-      await applyChanges(
-        tx,
-        attempts.flatMap((attempt) => {
-          const error = given.refused.get(attempt.id);
-          return error ? [refusal(attempt, error)] : [];
-        }),
+  /** Notes that the batch is about to be sent once more. False where the lease is lost, and so it must not be. */
+  async noteSend(batch: OpenBatch): Promise<boolean> {
+    const noted = await this.step(batch, 0, async (tx) => {
+      await tx.manager.query("UPDATE sync_batch SET sent_at = now() WHERE workspace_id = $1 AND id = $2", [
+        tx.workspaceId,
+        batch.id,
+      ]);
+      return true;
+    });
+    return noted ?? false;
+  }
+
+  /** Lets go of the batch until so many milliseconds have passed. */
+  async postpone(batch: OpenBatch, waitMs: number): Promise<void> {
+    await this.step(batch, 0, async (tx) => {
+      const notBefore = new Date((await databaseNow(tx)).getTime() + waitMs);
+      await tx.manager.update(
+        SyncBatch,
+        { workspaceId: tx.workspaceId, id: batch.id },
+        { notBefore, leaseUntil: () => "now()" },
       );
-      if (given.ready.size === 0 || !(await loadIntegration(tx)).enabled) {
-        await requeue(tx, batch.id);
-        return null;
-      }
-      for (const { id, invoiceId } of attempts.filter((attempt) => given.ready.has(attempt.id))) {
-        const contact = given.settled.get(batch.prepared.get(id)?.billed.id ?? "");
-        if (!contact || !("contactId" in contact)) continue;
-        const { workspaceId } = tx;
-        await tx.manager.update(SyncAttempt, { workspaceId, id }, { contactAction: contact.action });
-        await tx.manager.update(
-          Invoice,
-          { workspaceId, id: invoiceId },
-          {
-            connectionId: batch.connection.id,
-            syncWarnings: [...(batch.prepared.get(id)?.warnings ?? []), ...contact.warnings],
-          },
-        );
-      }
-      await tx.manager.query(
-        `UPDATE sync_batch SET state = 'SENT', body = $3, key_used_at = now(), lease_until = now() + $4 * interval '1 ms'
-         WHERE workspace_id = $1 AND id = $2`,
-        [tx.workspaceId, batch.id, given.body, this.options.leaseMs],
-      );
-      return readOpen(tx, { ...row, body: given.body, keyAgeMs: 0 }, batch.connection, readAt);
+      wakeAt(tx, batch.connection.id, [notBefore]);
     });
   }
 
   /** Ends a batch of which it is known that nothing was written: its attempts are free again, later, or failed where waiting can't help. */
-  async dissolve(batch: ClaimedBatch | OpenBatch, calls: number, failure: XeroFailure): Promise<void> {
-    await this.step(batch, calls, async (tx, _row, attempts) => {
-      const error = failed(failure);
-      const counts = failure.kind !== "RATE_LIMITED" && failure.kind !== "SWITCHED_OFF";
-      await this.free(tx, batch.connection, attempts, {
-        error: isTransient(failure) || (await isOutdated(tx, batch.connection, failure)) ? null : error,
-        lastError: { ...error, retryable: false },
-        counts,
-        // Refused tokens end with the link, which counts as lost when that goes on.
-        endless: failure.kind === "TOKEN_REFUSED",
-        waitMs: failure.retryAfterMs,
-      });
+  async dissolve(batch: OpenBatch, calls: number, failure: XeroFailure): Promise<void> {
+    await this.step(batch, calls, async (tx, attempts) => {
+      await putBackAfter(tx, batch.connection, attempts, failure);
+      await release(tx, batch.id);
+    });
+  }
+
+  /** Ends a batch of changes that may have been made or not: made once more they come to the same, so they are queued again. */
+  async repeat(batch: OpenBatch): Promise<void> {
+    await this.step(batch, 0, async (tx, attempts) => {
+      await putBack(tx, batch.connection, attempts, { lastError: neverArrives, counts: true });
       await release(tx, batch.id);
     });
   }
 
   /** Notes that it is not known whether the batch was written; clients see UNCERTAIN until it is. */
   async doubt(batch: OpenBatch, calls: number, failure: XeroFailure): Promise<void> {
-    await this.step(batch, calls, (tx, _row, attempts) => this.doubtIn(tx, batch, attempts, failure));
+    await this.step(batch, calls, (tx, attempts) => this.doubtIn(tx, batch, attempts, failure));
   }
 
-  /** Writes back what Xero said of each invoice; one it said nothing of stays in doubt after a send, and is free again after a look-up. */
+  /**
+   * Writes back what is known of each member; one of which nothing is known stays in doubt after a send, and is free again after a look-up.
+   * Where the lease is lost nothing is written, but Xero will be asked whether it holds any of the invoices twice.
+   */
   async settle(
     batch: OpenBatch,
     calls: number,
-    given: { outcome: "CREATED" | "ADOPTED"; taken: XeroInvoiceAnswer[]; refused: Map<string, SyncError> },
+    given: { arrivals: Arrival[]; refused: Map<string, SyncError>; lookedUp: boolean },
   ): Promise<void> {
-    await this.step(batch, calls, async (tx) => {
-      const byUrl = groupBy(given.taken, ({ url }) => url ?? "");
+    const done = await this.step(batch, calls, async (tx) => {
+      const byAttempt = groupBy(given.arrivals, ({ member }) => member.attempt.id);
       const changes: Change[] = [];
       const silent: SyncAttempt[] = [];
-      for (const { attempt, invoice, url } of batch.members) {
-        const found = byUrl.get(url) ?? [];
-        const standing = found.filter(({ status }) => status !== "VOIDED" && status !== "DELETED");
+      const recheckAt = new Date((await databaseNow(tx)).getTime() + this.options.keyLifeMs);
+      for (const member of batch.members) {
+        const { attempt, invoice } = member;
+        const found = byAttempt.get(attempt.id) ?? [];
+        const standing = found.filter(({ answer }) => answer.status !== "VOIDED" && answer.status !== "DELETED");
         // One that a person has voided since was sent all the same, and is not sent again behind that person's back.
-        const answer = standing[0] ?? found[0];
-        const error = given.refused.get(url);
+        const arrival = standing[0] ?? found[0];
+        const error = given.refused.get(attempt.id);
         if (standing.length > 1) changes.push(refusal(attempt, ambiguous(invoice)));
-        else if (answer) changes.push(adopted(attempt, invoice, answer, given.outcome, batch.connection.id));
-        else if (error) changes.push(refusal(attempt, error));
+        else if (arrival) changes.push(taken(arrival, batch.connection.id, recheckAt));
+        else if (error) changes.push({ ...refusal(attempt, error), invoice: { voidRequested: false } });
         else silent.push(attempt);
       }
       await applyChanges(tx, changes);
-      if (given.outcome === "ADOPTED") {
-        await this.free(tx, batch.connection, silent, { error: null, lastError: neverArrives, counts: true });
+      if (given.lookedUp) {
+        const also = { resent: true };
+        await putBack(tx, batch.connection, silent, { lastError: neverArrives, counts: true, also });
       }
-      if (given.outcome === "ADOPTED" || silent.length === 0) await release(tx, batch.id);
+      if (given.lookedUp || silent.length === 0) await release(tx, batch.id);
       // The same key would bring the same silence, so the next step is a look-up.
       else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED", xeroMessages: [] });
-      await requeueEvents(tx, batch.connection.id, given.taken);
+      await requeueEvents(
+        tx,
+        batch.connection.id,
+        given.arrivals.map(({ answer }) => answer.invoiceId),
+      );
+      return true;
     });
+    if (done === null) await this.noteLateArrivals(batch, given.arrivals);
   }
 
-  /** Unlinks contacts that Xero does not know; they are looked up anew with the attempts' next batch. */
+  /** Unlinks contacts that Xero does not know; they are looked for anew before the attempts go out again. */
   async forgetContacts(batch: OpenBatch, calls: number, contactIds: string[]): Promise<void> {
-    await this.step(batch, calls, async (tx, _row, attempts) => {
-      const { workspaceId } = tx;
-      await tx.manager.delete(ContactLink, {
-        workspaceId,
-        connectionId: batch.connection.id,
-        contactId: In(contactIds),
-      });
-      await this.free(tx, batch.connection, attempts, { error: null, lastError: unknownContact, counts: true });
+    await this.step(batch, calls, async (tx, attempts) => {
+      const key = { workspaceId: tx.workspaceId, connectionId: batch.connection.id, contactId: In(contactIds) };
+      await tx.manager.delete(ContactLink, key);
+      await tx.manager.delete(XeroContact, key);
+      const gone = new Set(contactIds);
+      const [unsettled, others] = [true, false].map((want) =>
+        attempts.filter(({ contactId }) => gone.has(contactId ?? "") === want),
+      );
+      const why = { lastError: unknownContact, counts: true };
+      await putBack(tx, batch.connection, unsettled ?? [], { ...why, also: { contactId: null } });
+      await putBack(tx, batch.connection, others ?? [], { ...why, counts: false, waitMs: 0 });
       await release(tx, batch.id);
     });
   }
 
-  /** One step of a batch that this process holds; null, and nothing done, where it no longer does. Counts the calls made for it. */
+  /** A holder that was paused past its lease wrote all the same: if that was under a key that Xero had forgotten, the invoice is there twice. */
+  private async noteLateArrivals({ connection }: OpenBatch, arrivals: Arrival[]): Promise<void> {
+    const created = arrivals.filter(({ outcome }) => outcome === "CREATED");
+    if (created.length === 0) return;
+    await this.database.inWorkspace(connection.workspaceId, async (tx) => {
+      await tx.manager.query(
+        `UPDATE invoice i SET recheck_at = now() FROM jsonb_to_recordset($2::jsonb) AS a(id uuid, "xeroId" uuid)
+         WHERE i.workspace_id = $1 AND i.id = a.id AND i.xero_id IS DISTINCT FROM a."xeroId"`,
+        [
+          tx.workspaceId,
+          JSON.stringify(created.map(({ member, answer }) => ({ id: member.invoice.id, xeroId: answer.invoiceId }))),
+        ],
+      );
+      wakeAt(tx, connection.id, [await databaseNow(tx)]);
+    });
+  }
+
+  /** One step of a batch that this process holds; null, and nothing done, where it no longer does. Counts the calls made for it in any case. */
   private async step<T>(
-    { id, leaseId, connection }: Pick<ClaimedBatch, "id" | "leaseId" | "connection">,
+    { id, leaseId, connection, members }: OpenBatch,
     calls: number,
-    work: (tx: WorkspaceTransaction, batch: BatchRow, attempts: SyncAttempt[]) => Promise<T>,
+    work: (tx: WorkspaceTransaction, attempts: SyncAttempt[]) => Promise<T>,
   ): Promise<T | null> {
     return this.database.inWorkspace(connection.workspaceId, async (tx) => {
       const batch = await tx.manager.findOne(SyncBatch, {
         where: { workspaceId: tx.workspaceId, id, leaseId },
         lock: { mode: "pessimistic_write" },
       });
-      if (!batch || batch.state === "DONE") return null;
-      const attempts = await attemptsOf(tx, id);
+      const isOurs = batch !== null && batch.state !== "DONE";
+      const result = isOurs ? await work(tx, await attemptsOf(tx, id)) : null;
       await addCalls(
         tx,
-        attempts.map(({ runId }) => runId),
+        members.map(({ attempt }) => attempt),
         calls,
       );
-      return work(tx, { ...batch, keyAgeMs: 0 }, attempts);
+      return result;
     });
-  }
-
-  /** Puts attempts back in the queue, to be tried after a growing wait; FAILED at once with `error`, or with `lastError` after too many tries. */
-  private async free(
-    tx: WorkspaceTransaction,
-    connection: Connection,
-    attempts: SyncAttempt[],
-    why: {
-      error: SyncError | null;
-      lastError: SyncError;
-      counts: boolean;
-      endless?: boolean;
-      waitMs?: number | undefined;
-    },
-  ): Promise<void> {
-    const now = await databaseNow(tx);
-    const changes = attempts.map((attempt): Change => {
-      const transientFailures = attempt.transientFailures + (why.counts ? 1 : 0);
-      if (why.error) return refusal(attempt, why.error);
-      if (transientFailures >= mostTransientFailures && !why.endless) return refusal(attempt, why.lastError);
-      const notBefore = new Date(now.getTime() + (why.waitMs ?? backOffMs(transientFailures)));
-      return {
-        attempt,
-        outcome: "PENDING",
-        syncStatus: "QUEUED",
-        error: null,
-        also: { batchId: null, notBefore, transientFailures },
-      };
-    });
-    await applyChanges(tx, changes);
-    wakeAt(
-      tx,
-      connection.id,
-      changes.flatMap(({ also }) => also?.notBefore ?? []),
-    );
   }
 
   private async doubtIn(
@@ -375,7 +333,7 @@ export class BatchBook {
 /** The batch with its attempts and invoices, as whoever sends it or looks it up needs it. */
 async function readOpen(
   tx: WorkspaceTransaction,
-  batch: BatchRow,
+  { batch, keyAgeMs, sentAgoMs }: TakenBatch,
   connection: Connection,
   readAt: number,
 ): Promise<OpenBatch> {
@@ -384,15 +342,12 @@ async function readOpen(
     workspaceId: tx.workspaceId,
     id: In(attempts.map(({ invoiceId }) => invoiceId)),
   });
-  const sent = sentIn(batch.body);
+  const written = writtenIn(batch.body, invoices);
   const members = attempts.flatMap((attempt) => {
     const invoice = invoices.find(({ id }) => id === attempt.invoiceId);
-    const written = sent.get(attempt.invoiceId);
-    return invoice && written ? [{ attempt, invoice, ...written }] : [];
+    const part = written.get(attempt.invoiceId);
+    return invoice && part ? [{ attempt, invoice, written: part }] : [];
   });
-  return { ...batch, connection, readAt, members, background: attempts.every(isBackground) };
-}
-
-function isBackground({ priority }: SyncAttempt): boolean {
-  return priority > 0;
+  const background = attempts.every(({ priority }) => priority > 0);
+  return { ...batch, connection, readAt, keyAgeMs, sentAgoMs, members, background };
 }

@@ -1,339 +1,377 @@
 /**
- * The contact of everyone who is billed: found, created or brought up to date before the invoices go out.
+ * The contact of everyone who is billed: found, created or brought up to date before the invoices go out, for as many invoices at once as wait.
  *
- * The contact number is ours and unique in Xero among all contacts, archived ones too, so a contact whose creation was answered by silence
- * is found again by it, and two processes at once make one. A contact is never matched by name alone and never written to by name: in Xero
- * a POST with only a name overwrites whoever bears it.
+ * Participants are matched on the mirror of the organisation's contacts. The contact number is ours and unique in Xero among all contacts,
+ * archived ones too, so a contact whose creation was answered by silence is found again by it, and two processes at once make one. A contact is
+ * never written to by name: in Xero a POST with only a name overwrites whoever bears it.
  */
-import { createHash, randomUUID } from "node:crypto";
-import { In, Not } from "typeorm";
-import { type Database } from "../../database.js";
-import { type Connection } from "../../entities/Connection.js";
+import { randomUUID } from "node:crypto";
+import { In } from "typeorm";
+import { type Database, type WorkspaceTransaction } from "../../database.js";
+import { Connection } from "../../entities/Connection.js";
 import { ContactLink } from "../../entities/ContactLink.js";
 import { type ContactAction } from "../../entities/enums.js";
 import { type Participant } from "../../entities/Participant.js";
+import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { type SyncError } from "../../entities/SyncError.js";
+import { XeroContact } from "../../entities/XeroContact.js";
+import { enqueue } from "../../jobs/queue.js";
 import { type ElementOutcome, type XeroContactAnswer } from "../../xero/answers.js";
 import { XeroFailure } from "../../xero/XeroFailure.js";
-import { type ContactPayload } from "../../xero/payloads.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { type CallOptions, type XeroGateway } from "../../xero/XeroGateway.js";
-import { rejected, syncError } from "./syncErrors.js";
+import { loadIntegration } from "../Integrations.js";
+import { find, groupBy } from "../loading.js";
+import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
+import { dueAttempts, sizeAfter } from "./batchRows.js";
+import { fieldsOf, hashOf, payloadOf } from "./contactFields.js";
+import { ContactMirrors, findCandidates } from "./ContactMirrors.js";
+import { matchContact } from "./matchContact.js";
+import { prepareInvoice, readMaterials } from "./prepare.js";
+import { putBackAfter } from "./putBack.js";
+import { rejected } from "./syncErrors.js";
 
 /** A participant's contact, or why there is none. */
-export type Settled = { contactId: string; action: ContactAction; warnings: string[] } | { error: SyncError };
+type Settled = { contactId: string; action: ContactAction; warnings: string[] } | { error: SyncError };
 
-/** How many contacts are looked up before those that Xero lacks are created. */
-const contactsAtOnce = 5;
+/** So many invoices are looked at and so many contacts written at a time. */
+const attemptsAtOnce = 250;
+const contactsAtOnce = 50;
+
+/** The attempts that wait for one participant's contact. */
+interface Wanted {
+  participant: Participant;
+  link: ContactLink | undefined;
+  attempts: SyncAttempt[];
+}
+
+interface Work {
+  connection: Connection;
+  leaseId: string;
+  wanted: Wanted[];
+  /** Whether some attempts have their contact already. */
+  anyReady: boolean;
+}
 
 export class Contacts {
+  private readonly mirrors: ContactMirrors;
+
   constructor(
     private readonly database: Database,
     private readonly gateway: XeroGateway,
-  ) {}
+    private readonly options: { appUrl: () => string; leaseMs: number },
+  ) {
+    this.mirrors = new ContactMirrors(database);
+  }
 
   /**
-   * Finds, creates or updates the contact of each participant in the connection's organisation; repeats find what was made before. No
-   * transaction is open while Xero is called. Throws XeroFailure where a call failed as a whole.
+   * Settles the contacts of the attempts that are most urgent, up to 50 contacts; what can't be sent is FAILED. One process at a time does so
+   * for an organisation; `onReady` is told when there is something to send while this one still waits for Xero. Answers the failure of Xero that
+   * ended it, of which all that follows for records is done.
    */
   async settle(
-    connection: Connection,
-    participants: Participant[],
-    options: CallOptions,
-  ): Promise<Map<string, Settled>> {
-    const links = await this.linksOf(connection, participants);
+    workspaceId: string,
+    connectionId: string,
+    { onReady, ...options }: CallOptions & { onReady: () => void },
+  ): Promise<XeroFailure | null> {
+    const work = await this.begin(workspaceId, connectionId);
+    if (!work) return null;
+    if (work.anyReady) onReady();
+    let calls = 0;
     const settled = new Map<string, Settled>();
-    const changed: [Participant, ContactLink][] = [];
-    const missing: Participant[] = [];
-    for (const participant of participants) {
-      const link = links.get(participant.id);
-      if (!link) missing.push(participant);
-      else if (link.sentHash !== hashOf(participant)) changed.push([participant, link]);
-      else settled.set(participant.id, { contactId: link.contactId, action: "UNCHANGED", warnings: [] });
+    try {
+      await this.gateway.call(work.connection, (accounting) => this.settleAll(accounting, work, settled), {
+        ...options,
+        count: (made) => (calls = made),
+      });
+    } catch (error) {
+      if (!(error instanceof XeroFailure)) throw error;
+      await this.end(work, { settled, calls, failure: error });
+      return error;
     }
-    if (changed.length > 0 || missing.length > 0) {
-      await this.gateway.call(
-        connection,
-        async (accounting) => {
-          // Chunk by chunk, so that a limit reached on the way loses nothing of what is linked by then.
-          for (let start = 0; start < missing.length; start += contactsAtOnce) {
-            await this.findOrCreate(accounting, connection, missing.slice(start, start + contactsAtOnce), settled);
-          }
-          await this.update(accounting, connection, changed, settled);
-        },
-        options,
+    await this.end(work, { settled, calls, failure: null });
+    return null;
+  }
+
+  /** Takes the lease and finds out who needs calls to Xero; those whose contact is linked and unchanged are settled at once. */
+  private async begin(workspaceId: string, connectionId: string): Promise<Work | null> {
+    return this.database.inWorkspace(workspaceId, async (tx) => {
+      const integration = await loadIntegration(tx);
+      const connection = await find(tx, Connection, connectionId, { lock: "share" });
+      if (!integration.enabled || connection?.connectionStatus !== "CONNECTED") return null;
+      const leaseId = await this.mirrors.claim(tx, connectionId, this.options.leaseMs);
+      if (leaseId === null) return null;
+      const attempts = await dueAttempts(tx, connectionId, { which: "UNSETTLED", limit: attemptsAtOnce });
+      const materials = await readMaterials(
+        tx,
+        { integration, connection, appUrl: this.options.appUrl() },
+        attempts.map(({ invoiceId }) => invoiceId),
       );
-    }
-    return settled;
+      const refused: Change[] = [];
+      const ready: { id: string; contactId: string; contactAction: ContactAction }[] = [];
+      const wanted = new Map<string, Wanted>();
+      for (const attempt of attempts) {
+        const invoice = materials.invoices.get(attempt.invoiceId);
+        if (!invoice) continue;
+        const prepared = prepareInvoice(materials, invoice);
+        if ("code" in prepared) {
+          refused.push(refusal(attempt, prepared));
+          continue;
+        }
+        const { billed } = prepared;
+        const link = materials.links.get(billed.id);
+        if (link?.sentHash === hashOf(billed)) {
+          ready.push({ id: attempt.id, contactId: link.contactId, contactAction: "UNCHANGED" });
+          continue;
+        }
+        const entry = wanted.get(billed.id) ?? { participant: billed, link, attempts: [] };
+        entry.attempts.push(attempt);
+        wanted.set(billed.id, entry);
+      }
+      await applyChanges(tx, refused);
+      await settleAttempts(tx, ready);
+      if (wanted.size > 0) {
+        const first = [...wanted.values()].slice(0, sizeAfter(contactsAtOnce, attempts));
+        return { connection, leaseId, wanted: first, anyReady: ready.length > 0 };
+      }
+      await this.mirrors.release(tx, connectionId, leaseId);
+      return null;
+    });
   }
 
-  private async linksOf(connection: Connection, participants: Participant[]): Promise<Map<string, ContactLink>> {
-    const { workspaceId } = connection;
-    const links = await this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.findBy(ContactLink, {
-        workspaceId,
-        connectionId: connection.id,
-        participantId: In(participants.map(({ id }) => id)),
-      }),
+  /** Keeps what was settled, also when a call failed on the way; what was not is tried again, or failed where waiting can't help. */
+  private async end(
+    { connection, leaseId, wanted }: Work,
+    { settled, calls, failure }: { settled: Map<string, Settled>; calls: number; failure: XeroFailure | null },
+  ): Promise<void> {
+    const { workspaceId, id: connectionId } = connection;
+    await this.database.inWorkspace(workspaceId, async (tx) => {
+      const mine = await this.mirrors.release(tx, connectionId, leaseId);
+      // Whoever took over does it anew and finds what was made; the contacts that were linked stay.
+      if (!mine) return;
+      const ids = wanted.flatMap(({ attempts }) => attempts.map(({ id }) => id));
+      const open = new Map(
+        (
+          await tx.manager.find(SyncAttempt, {
+            where: { workspaceId, id: In(ids), outcome: "PENDING" },
+            lock: { mode: "pessimistic_write" },
+          })
+        ).map((attempt) => [attempt.id, attempt]),
+      );
+      const of = ({ attempts }: Wanted): SyncAttempt[] => attempts.flatMap(({ id }) => open.get(id) ?? []);
+      const ready: Parameters<typeof settleAttempts>[1] = [];
+      const refused: Change[] = [];
+      const left: SyncAttempt[] = [];
+      for (const each of wanted) {
+        const result = settled.get(each.participant.id);
+        if (!result) left.push(...of(each));
+        else if ("error" in result) refused.push(...of(each).map((attempt) => refusal(attempt, result.error)));
+        else {
+          const { contactId, action: contactAction } = result;
+          ready.push(...of(each).map(({ id }) => ({ id, contactId, contactAction })));
+        }
+      }
+      await settleAttempts(tx, ready);
+      await applyChanges(tx, refused);
+      // No invoice was sent.
+      if (failure) await putBackAfter(tx, connection, left, failure);
+      await addCalls(tx, [...open.values()], calls);
+      // Others that waited for the lease may send now what is settled.
+      enqueue(tx, "push", { workspaceId, connectionId });
+    });
+  }
+
+  private async settleAll(accounting: XeroAccounting, work: Work, settled: Map<string, Settled>): Promise<void> {
+    const { connection, wanted } = work;
+    const changed = wanted.filter(({ link }) => link !== undefined);
+    await this.update(accounting, connection, changed, settled);
+    const unlinked = wanted.filter(({ participant, link }) => link === undefined && !settled.has(participant.id));
+    if (unlinked.length === 0) return;
+    await this.mirrors.refresh(
+      accounting,
+      connection,
+      unlinked.flatMap(({ attempts }) => attempts.map(({ queuedAt }) => queuedAt)),
     );
-    return new Map(links.map((link) => [link.participantId, link]));
+    const missing = await this.linkFound(accounting, connection, unlinked, settled);
+    await this.create(accounting, connection, missing, settled);
   }
 
-  private async findOrCreate(
+  /** Links whoever has a contact already, and brings it up to date; answers those who have none. */
+  private async linkFound(
     accounting: XeroAccounting,
     connection: Connection,
-    participants: Participant[],
+    unlinked: Wanted[],
     settled: Map<string, Settled>,
-  ): Promise<void> {
-    const toCreate: Participant[] = [];
-    for (const participant of participants) {
-      const found = await findContact(accounting, participant);
-      if (found === null) toCreate.push(participant);
-      else settled.set(participant.id, await this.take(accounting, connection, participant, found));
-    }
-    if (toCreate.length === 0) return;
-    const outcomes = await accounting.createContacts(toCreate.map(payloadOf), randomUUID());
-    for (const [index, outcome] of outcomes.entries()) {
-      const participant = toCreate[index];
-      if (!participant) continue;
-      if (outcome.ok) {
-        await this.link(connection, participant, outcome.answer.contactId, hashOf(participant));
-        settled.set(participant.id, {
-          contactId: outcome.answer.contactId,
-          action: "CREATED",
-          warnings: outcome.warnings,
-        });
-      } else {
-        settled.set(participant.id, await this.afterRefusal(accounting, connection, participant, outcome.messages));
+  ): Promise<Wanted[]> {
+    const candidates = await this.database.inWorkspace(connection.workspaceId, (tx) =>
+      findCandidates(
+        tx,
+        connection.id,
+        unlinked.map(({ participant }) => participant),
+      ),
+    );
+    const missing: Wanted[] = [];
+    const differing: Wanted[] = [];
+    for (const each of unlinked) {
+      const { participant } = each;
+      const match = matchContact(participant, candidates);
+      if (match === null) missing.push(each);
+      else if ("code" in match) settled.set(participant.id, { error: match });
+      else {
+        const same = hashOf({ ...participant, ...fieldsOf(match) }) === hashOf(participant);
+        const link = await this.link(connection, participant, match.contactId, same ? hashOf(participant) : null, []);
+        candidates.linked.set(match.contactId, participant.id);
+        settled.set(participant.id, { contactId: match.contactId, action: "LINKED", warnings: [] });
+        if (!same) differing.push({ ...each, link });
       }
     }
+    const updated = new Map<string, Settled>();
+    await this.update(accounting, connection, differing, updated);
+    for (const [id, result] of updated) {
+      if ("contactId" in result) settled.set(id, { ...result, action: "LINKED" });
+    }
+    return missing;
   }
 
-  /** A refused number may be our own, taken a moment ago by another process or by a call whose answer was lost. */
-  private async afterRefusal(
+  private async create(
     accounting: XeroAccounting,
     connection: Connection,
-    participant: Participant,
-    messages: string[],
-  ): Promise<Settled> {
-    const found = await findByNumber(accounting, participant);
-    return found
-      ? this.take(accounting, connection, participant, found)
-      : { error: rejected(messages, "CONTACT_REJECTED") };
-  }
-
-  /** Links a contact that was found, and updates it where it differs. */
-  private async take(
-    accounting: XeroAccounting,
-    connection: Connection,
-    participant: Participant,
-    found: XeroContactAnswer,
-  ): Promise<Settled> {
-    if (found.status !== "ACTIVE") {
-      return {
-        error: syncError(
-          "CONTACT_ARCHIVED",
-          `The contact ${participant.contactNumber} is archived in Xero.`,
-          "Restore the contact in Xero (only a person can), then sync the invoice again.",
-        ),
-      };
+    missing: Wanted[],
+    settled: Map<string, Settled>,
+  ): Promise<void> {
+    if (missing.length === 0) return;
+    const outcomes = await accounting.createContacts(
+      missing.map(({ participant }) => payloadOf(participant)),
+      randomUUID(),
+    );
+    const refused: [Wanted, string[]][] = [];
+    for (const [index, outcome] of outcomes.entries()) {
+      const each = missing[index];
+      if (!each) continue;
+      const { participant } = each;
+      if (!outcome.ok) {
+        refused.push([each, outcome.messages]);
+        continue;
+      }
+      const { answer, warnings } = outcome;
+      await this.link(connection, participant, answer.contactId, hashOf(participant), warnings);
+      settled.set(participant.id, { contactId: answer.contactId, action: "CREATED", warnings });
     }
-    if (await this.isAnothers(connection, participant, found.contactId)) {
-      return {
-        error: syncError(
-          "CONTACT_AMBIGUOUS",
-          `The contact ${found.name} in Xero is linked to another participant already.`,
-          "Give the participants different contact numbers, here and in Xero, then sync the invoice again.",
-        ),
-      };
+    await this.mirrors.keep(
+      connection,
+      outcomes.flatMap((outcome) => (outcome.ok ? [outcome.answer] : [])),
+    );
+    if (refused.length === 0) return;
+    // A refused number may be our own, taken by another process or by a call whose answer was lost, after the mirror was read.
+    await this.mirrors.refresh(accounting, connection, "NOW");
+    const still = await this.linkFound(
+      accounting,
+      connection,
+      refused.map(([each]) => each),
+      settled,
+    );
+    for (const [{ participant }, messages] of refused.filter(([each]) => still.includes(each))) {
+      settled.set(participant.id, { error: rejected(messages, "CONTACT_REJECTED") });
     }
-    if (!looksLike(participant, found)) {
-      return {
-        error: syncError(
-          "CONTACT_AMBIGUOUS",
-          `The contact ${participant.contactNumber} in Xero is ${found.name}: neither name nor e-mail is the participant's.`,
-          "Give the participant another contact number, or correct name or e-mail where they are wrong, then sync the invoice again.",
-        ),
-      };
-    }
-    const same = hashOf({ ...participant, ...fieldsOf(found) }) === hashOf(participant);
-    const link = await this.link(connection, participant, found.contactId, same ? hashOf(participant) : null);
-    if (same) return { contactId: found.contactId, action: "LINKED", warnings: [] };
-    const settled = new Map<string, Settled>();
-    await this.update(accounting, connection, [[participant, link]], settled);
-    const updated = settled.get(participant.id);
-    return {
-      contactId: found.contactId,
-      action: "LINKED",
-      warnings: updated && "warnings" in updated ? updated.warnings : [],
-    };
   }
 
   /** What Xero refuses of an update does not hold up the invoice: it is a warning, and is tried again when the participant changes. */
   private async update(
     accounting: XeroAccounting,
     connection: Connection,
-    changed: [Participant, ContactLink][],
+    changed: Wanted[],
     settled: Map<string, Settled>,
   ): Promise<void> {
-    if (changed.length === 0) return;
+    const linked = changed.flatMap(({ participant, link }) => (link ? [{ participant, link }] : []));
+    if (linked.length === 0) return;
     let outcomes: ElementOutcome<XeroContactAnswer>[];
     try {
       outcomes = await accounting.updateContacts(
-        changed.map(([participant, { contactId }]) => ({ ...payloadOf(participant), contactId })),
+        linked.map(({ participant, link }) => ({ ...payloadOf(participant), contactId: link.contactId })),
         randomUUID(),
       );
     } catch (error) {
       if (!(error instanceof XeroFailure) || error.kind !== "NOT_FOUND") throw error;
-      await this.replaceUnknown(accounting, connection, changed, settled, error);
+      await this.updateKnown(accounting, connection, changed, settled, error);
       return;
     }
     for (const [index, outcome] of outcomes.entries()) {
-      const [participant, link] = changed[index] ?? [];
+      const { participant, link } = linked[index] ?? {};
       if (!participant || !link) continue;
-      await this.link(connection, participant, link.contactId, hashOf(participant));
       const warnings = outcome.ok
         ? outcome.warnings
         : outcome.messages.map((message) => `The contact was not updated: ${message}`);
+      await this.link(connection, participant, link.contactId, hashOf(participant), warnings);
       settled.set(participant.id, {
         contactId: link.contactId,
         action: outcome.ok ? "UPDATED" : "UNCHANGED",
         warnings,
       });
     }
+    await this.mirrors.keep(
+      connection,
+      outcomes.flatMap((outcome) => (outcome.ok ? [outcome.answer] : [])),
+    );
   }
 
   /** One contact that Xero does not know makes it refuse them all: that one is unlinked and looked for anew, the others are updated. */
-  private async replaceUnknown(
+  private async updateKnown(
     accounting: XeroAccounting,
     connection: Connection,
-    changed: [Participant, ContactLink][],
+    changed: Wanted[],
     settled: Map<string, Settled>,
     refusal: XeroFailure,
   ): Promise<void> {
-    const ids = changed.map(([, { contactId }]) => contactId);
-    const known = new Set(
-      (await collect(accounting.fetchContacts({ ids, includeArchived: true }))).map((c) => c.contactId),
-    );
-    const gone = changed.filter(([, { contactId }]) => !known.has(contactId));
+    const ids = changed.flatMap(({ link }) => link?.contactId ?? []);
+    const known = new Set<string>();
+    for await (const page of accounting.fetchContacts({ ids, includeArchived: true })) {
+      for (const { contactId } of page) known.add(contactId);
+    }
+    const gone = changed.filter(({ link }) => !known.has(link?.contactId ?? ""));
     if (gone.length === 0) throw refusal;
     const { workspaceId, id: connectionId } = connection;
-    await this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.delete(ContactLink, {
-        workspaceId,
-        connectionId,
-        contactId: In(gone.map(([, { contactId }]) => contactId)),
-      }),
-    );
-    await this.findOrCreate(
-      accounting,
-      connection,
-      gone.map(([participant]) => participant),
-      settled,
-    );
+    await this.database.inWorkspace(workspaceId, async (tx) => {
+      const key = { workspaceId, connectionId, contactId: In(gone.map(({ link }) => link?.contactId ?? "")) };
+      await tx.manager.delete(ContactLink, key);
+      await tx.manager.delete(XeroContact, key);
+    });
+    for (const each of gone) each.link = undefined;
     await this.update(
       accounting,
       connection,
-      changed.filter(([, { contactId }]) => known.has(contactId)),
+      changed.filter(({ link }) => link !== undefined),
       settled,
-    );
-  }
-
-  private async isAnothers(
-    { workspaceId, id }: Connection,
-    participant: Participant,
-    contactId: string,
-  ): Promise<boolean> {
-    return this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.existsBy(ContactLink, {
-        workspaceId,
-        connectionId: id,
-        contactId,
-        participantId: Not(participant.id),
-      }),
     );
   }
 
   private async link(
-    connection: Connection,
-    participant: Participant,
+    { workspaceId, id: connectionId }: Connection,
+    { id: participantId }: Participant,
     contactId: string,
     sentHash: string | null,
+    warnings: string[],
   ): Promise<ContactLink> {
-    const link = {
-      workspaceId: connection.workspaceId,
-      connectionId: connection.id,
-      participantId: participant.id,
-      contactId,
-      contactStatus: "ACTIVE" as const,
-      sentHash,
-    };
-    await this.database.inWorkspace(connection.workspaceId, (tx) =>
-      tx.manager.upsert(ContactLink, link, ["workspaceId", "connectionId", "participantId"]),
+    const link = { workspaceId, connectionId, participantId, contactId, sentHash, warnings };
+    const row = { ...link, contactStatus: "ACTIVE" as const };
+    await this.database.inWorkspace(workspaceId, (tx) =>
+      tx.manager.upsert(ContactLink, row, ["workspaceId", "connectionId", "participantId"]),
     );
-    return link;
+    return row;
   }
 }
 
-async function collect(pages: AsyncGenerator<XeroContactAnswer[]>): Promise<XeroContactAnswer[]> {
-  const all: XeroContactAnswer[] = [];
-  for await (const page of pages) all.push(...page);
-  return all;
-}
-
-async function findByNumber(
-  accounting: XeroAccounting,
-  { contactNumber }: Participant,
-): Promise<XeroContactAnswer | null> {
-  const found = await collect(accounting.fetchContacts({ contactNumber, includeArchived: true }));
-  return found.find((contact) => contact.contactNumber === contactNumber) ?? null;
-}
-
-/** By our number, else by name and e-mail together where exactly one active contact has both and no number of another system. */
-async function findContact(accounting: XeroAccounting, participant: Participant): Promise<XeroContactAnswer | null> {
-  const numbered = await findByNumber(accounting, participant);
-  if (numbered || participant.email === null) return numbered;
-  const email = participant.email.toLowerCase();
-  const named = await collect(accounting.fetchContacts({ name: participant.name }));
-  const same = named.filter(
-    (contact) =>
-      contact.status === "ACTIVE" && contact.contactNumber === undefined && contact.email?.toLowerCase() === email,
-  );
-  return same.length === 1 ? (same[0] ?? null) : null;
-}
-
-/** Whether a contact that has our number is the participant's: another system, or another workspace, may have given it to somebody else. */
-function looksLike(participant: Participant, found: XeroContactAnswer): boolean {
-  const same = (ours: string | null, theirs: string | undefined) =>
-    ours !== null && ours.localeCompare(theirs ?? "", "en", { sensitivity: "base" }) === 0;
-  return same(participant.name, found.name) || same(participant.email, found.email);
-}
-
-function payloadOf(participant: Participant): ContactPayload {
-  return {
-    contactNumber: participant.contactNumber,
-    name: participant.name,
-    firstName: participant.firstName ?? "",
-    lastName: participant.lastName ?? "",
-    email: participant.email ?? "",
-    phone: participant.phone ?? "",
-  };
-}
-
-function fieldsOf(contact: XeroContactAnswer): Partial<Participant> {
-  return {
-    contactNumber: contact.contactNumber ?? "",
-    name: contact.name,
-    firstName: contact.firstName ?? null,
-    lastName: contact.lastName ?? null,
-    email: contact.email ?? null,
-    phone: contact.phone ?? null,
-  };
-}
-
-/** Hash of exactly what Xero is told, so that nothing else about a participant causes an update. */
-function hashOf(participant: Participant): string {
-  return createHash("sha256")
-    .update(JSON.stringify(payloadOf(participant)))
-    .digest("base64url");
+/** Notes on the attempts that their contact is settled, and what was done for it. */
+async function settleAttempts(
+  tx: WorkspaceTransaction,
+  ready: { id: string; contactId: string; contactAction: ContactAction }[],
+): Promise<void> {
+  for (const group of groupBy(ready, ({ contactId, contactAction }) => `${contactId} ${contactAction}`).values()) {
+    const [{ contactId, contactAction } = { contactId: null, contactAction: null }] = group;
+    const id = In(group.map((attempt) => attempt.id));
+    await tx.manager.update(
+      SyncAttempt,
+      { workspaceId: tx.workspaceId, id, outcome: "PENDING" },
+      { contactId, contactAction },
+    );
+  }
 }

@@ -41,7 +41,8 @@ export class SyncRuns {
 
   /**
    * Queues the invoice and answers at once; while an earlier request for it still runs, answers that one's run. An invoice that is in Xero
-   * as it stands here makes a run that says UNCHANGED. Throws the contract's refusals in their order, then NOT_FOUND or BAD_USER_INPUT.
+   * as it stands here makes a run that says UNCHANGED; one that never arrived at the organisation it was first meant for goes to the one that
+   * is chosen now, with a warning. Throws the contract's refusals in their order, then NOT_FOUND or BAD_USER_INPUT.
    */
   async requestInvoice(viewer: Viewer, id: string): Promise<SyncRun> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
@@ -52,7 +53,8 @@ export class SyncRuns {
       if (reason !== null) throw badInput({ field: "id", reason });
       const [going] = await goingAttempts(tx, [invoice.id]);
       if (going) return load(tx, SyncRun, going.runId, { thing: "run", field: "id" });
-      return queueRun(tx, connection.id, { due: [invoice] }, { trigger: "MANUAL", requestedBy: viewer.subject });
+      const cause = { trigger: "MANUAL" as const, requestedBy: viewer.subject };
+      return queueRun(tx, connection.id, { due: [invoice], moves: true }, cause);
     });
   }
 
@@ -91,10 +93,10 @@ export class SyncRuns {
   /** Queues again whatever of the run is FAILED still. Throws the contract's refusals, NOT_FOUND, or BAD_USER_INPUT while it is going. */
   async retry(viewer: Viewer, id: string): Promise<SyncRun> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
-      const { connection } = await this.integrations.requireReady(tx);
+      await this.integrations.requireReady(tx);
       const run = await load(tx, SyncRun, id, { thing: "run", field: "id", lock: true });
       if (run.finishedAt === null) throw badInput({ field: "id", reason: "this run is still going" });
-      const due = await tx.manager
+      const due = tx.manager
         .createQueryBuilder(Invoice, "i")
         .where("i.workspace_id = :ws AND i.sync_status = 'FAILED' AND i.status NOT IN ('DRAFT', 'VOIDED')", {
           ws: tx.workspaceId,
@@ -103,11 +105,8 @@ export class SyncRuns {
           `i.id IN (SELECT a.invoice_id FROM sync_attempt a
              WHERE a.workspace_id = i.workspace_id AND a.run_id = :runId AND a.outcome = 'FAILED')`,
           { runId: run.id },
-        )
-        .orderBy("i.id")
-        .setLock("pessimistic_write")
-        .getMany();
-      return queueRun(tx, connection.id, { due }, { trigger: "RETRY", requestedBy: viewer.subject });
+        );
+      return queueRun(tx, run.connectionId, { due }, { trigger: "RETRY", requestedBy: viewer.subject });
     });
   }
 
@@ -115,22 +114,28 @@ export class SyncRuns {
   async cancel(viewer: Viewer, id: string): Promise<SyncRun> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const run = await load(tx, SyncRun, id, { thing: "run", field: "id" });
-      const attempts = await tx.manager
-        .createQueryBuilder(SyncAttempt, "a")
-        .where("a.workspace_id = :ws AND a.run_id = :runId", { ws: tx.workspaceId, runId: run.id })
-        .andWhere("a.outcome = 'PENDING' AND a.batch_id IS NULL")
-        .setLock("pessimistic_write")
-        .setOnLocked("skip_locked")
-        .getMany();
-      await applyChanges(
-        tx,
-        attempts.map((attempt) => ({
-          attempt,
-          outcome: "CANCELLED",
-          syncStatus: "NOT_SYNCED",
-          also: { notBefore: null },
-        })),
-      );
+      for (;;) {
+        const attempts = await tx.manager
+          .createQueryBuilder(SyncAttempt, "a")
+          .where("a.workspace_id = :ws AND a.run_id = :runId", { ws: tx.workspaceId, runId: run.id })
+          .andWhere("a.outcome = 'PENDING' AND a.batch_id IS NULL")
+          .limit(mostAtOnce)
+          .setLock("pessimistic_write")
+          .setOnLocked("skip_locked")
+          .getMany();
+        if (attempts.length === 0) break;
+        await applyChanges(
+          tx,
+          attempts.map((attempt) => ({
+            attempt,
+            outcome: "CANCELLED",
+            // What was to be voided stands in Xero as it did.
+            syncStatus: attempt.action === "VOID" ? "SYNCED" : "NOT_SYNCED",
+            invoice: { voidRequested: false },
+            also: { notBefore: null },
+          })),
+        );
+      }
       return load(tx, SyncRun, run.id, { thing: "run", field: "id" });
     });
   }
@@ -189,7 +194,7 @@ export class SyncRuns {
 }
 
 /** Why the invoice can't be synced as it is, in words; null: it can. */
-function unsyncable(invoice: Invoice): string | null {
+export function unsyncable(invoice: Invoice): string | null {
   if (invoice.status === "DRAFT") return `invoice ${invoice.number} is a draft; approve it first`;
   if (invoice.status === "VOIDED") return `invoice ${invoice.number} is voided`;
   if (invoice.syncStatus === "IGNORED") return `invoice ${invoice.number} is taken out of the sync`;
@@ -198,24 +203,36 @@ function unsyncable(invoice: Invoice): string | null {
 
 /** The invoices in the order of their ids, locked; everything that is wrong with the list is named at once. */
 async function loadAll(tx: WorkspaceTransaction, given: string[]): Promise<Map<string, Invoice>> {
-  if (given.length === 0) throw badInput({ field: "ids", reason: "must name an invoice" });
-  if (given.length > mostAtOnce) throw badInput({ field: "ids", reason: `must be at most ${mostAtOnce}` });
+  return loadNamed(tx, given, { field: "ids", lock: true, problemOf: unsyncable });
+}
+
+/**
+ * The invoices that a client named, up to 1,000, by their ids and in the order of these. Throws BAD_USER_INPUT, naming each id that is unknown,
+ * named twice, or of an invoice that has a problem.
+ */
+export async function loadNamed(
+  tx: WorkspaceTransaction,
+  given: string[],
+  options: { field: string; lock?: boolean; problemOf?: (invoice: Invoice) => string | null },
+): Promise<Map<string, Invoice>> {
+  const { field: list, lock = false, problemOf } = options;
+  if (given.length === 0) throw badInput({ field: list, reason: "must name an invoice" });
+  if (given.length > mostAtOnce) throw badInput({ field: list, reason: `must be at most ${mostAtOnce}` });
   const ids = given.map((id) => id.toLowerCase());
-  const found = await tx.manager
+  const query = tx.manager
     .createQueryBuilder(Invoice, "i")
     .where("i.workspace_id = :ws AND i.id = ANY(:ids)", { ws: tx.workspaceId, ids: ids.filter(isId) })
     // One order for all, so that two requests at once wait for each other and not in a circle.
-    .orderBy("i.id")
-    .setLock("pessimistic_write")
-    .getMany();
-  const invoices = new Map(found.map((invoice) => [invoice.id, invoice]));
+    .orderBy("i.id");
+  if (lock) query.setLock("pessimistic_write");
+  const invoices = new Map((await query.getMany()).map((invoice) => [invoice.id, invoice]));
   const problems = new Problems();
   const seen = new Set<string>();
   for (const [index, id] of ids.entries()) {
-    const field = `ids[${index}]`;
+    const field = `${list}[${index}]`;
     const invoice = invoices.get(id);
-    const reason = invoice ? unsyncable(invoice) : "there is no such invoice in this workspace";
-    if (reason !== null) problems.add(field, reason);
+    const reason = invoice ? problemOf?.(invoice) : "there is no such invoice in this workspace";
+    if (reason != null) problems.add(field, reason);
     else if (seen.has(id)) problems.add(field, "is named twice");
     seen.add(id);
   }

@@ -10,6 +10,7 @@ import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { type SyncError } from "../../entities/SyncError.js";
 import { SyncRun } from "../../entities/SyncRun.js";
 import { record } from "../../subscriptions/eventLog.js";
+import { patchAll } from "../patching.js";
 
 /** What one attempt comes to, and what its invoice shows from then on. */
 export interface Change {
@@ -19,9 +20,9 @@ export interface Change {
   error?: SyncError | null;
   contactAction?: ContactAction | null;
   /** Further columns of the invoice. */
-  invoice?: Partial<Invoice>;
+  invoice?: Partial<Omit<Invoice, "id">>;
   /** Further columns of the attempt. */
-  also?: Partial<SyncAttempt>;
+  also?: Partial<Omit<SyncAttempt, "id">>;
 }
 
 /** The change for an attempt that failed for good, until something changes. */
@@ -31,31 +32,42 @@ export function refusal(attempt: SyncAttempt, error: SyncError): Change {
 
 const live: SyncOutcome[] = ["PENDING", "UNCERTAIN"];
 
-/** Applies the changes: attempt, invoice, event each; then the runs they belong to. */
+/** Applies the changes: attempt, invoice, event each; then the runs they belong to. A fixed number of statements, however many they are. */
 export async function applyChanges(tx: WorkspaceTransaction, changes: Change[]): Promise<void> {
   const now = new Date();
-  for (const { attempt, outcome, syncStatus, error, contactAction, invoice, also } of changes) {
-    const finishedAt = live.includes(outcome) ? null : now;
-    await tx.manager.update(
-      SyncAttempt,
-      { workspaceId: tx.workspaceId, id: attempt.id },
-      {
-        outcome,
-        finishedAt,
-        ...(error !== undefined && { error }),
-        ...(contactAction !== undefined && { contactAction }),
-        ...also,
-      },
-    );
-    const nextAttemptAt = also?.notBefore ?? null;
-    await tx.manager.update(
-      Invoice,
-      { workspaceId: tx.workspaceId, id: attempt.invoiceId },
-      { syncStatus, syncError: error ?? null, nextAttemptAt, updatedAt: now, ...invoice },
-    );
+  await patchAll(
+    tx,
+    SyncAttempt,
+    changes.map(({ attempt, outcome, error, contactAction, also }) => ({
+      id: attempt.id,
+      outcome,
+      finishedAt: live.includes(outcome) ? null : now,
+      error,
+      contactAction,
+      ...also,
+    })),
+  );
+  await patchAll(
+    tx,
+    Invoice,
+    changes.map(({ attempt, syncStatus, error, invoice, also }) => ({
+      id: attempt.invoiceId,
+      syncStatus,
+      syncError: error ?? null,
+      nextAttemptAt: also?.notBefore ?? null,
+      updatedAt: now,
+      ...invoice,
+    })),
+  );
+  for (const { attempt, syncStatus } of changes) {
     record(tx, { topic: "SYNC", runId: attempt.runId, invoiceId: attempt.invoiceId, syncStatus });
   }
-  for (const runId of new Set(changes.map(({ attempt }) => attempt.runId))) await deriveRun(tx, runId);
+  for (const runId of runsOf(changes.map(({ attempt }) => attempt))) await deriveRun(tx, runId);
+}
+
+/** The attempts' runs, in one order for everybody, so that nobody waits for another in a circle. */
+function runsOf(attempts: SyncAttempt[]): string[] {
+  return [...new Set(attempts.map(({ runId }) => runId))].sort();
 }
 
 /** Sets the run's status from its attempts, and tells of it when it changed. */
@@ -65,21 +77,23 @@ async function deriveRun(tx: WorkspaceTransaction, runId: string): Promise<void>
     where: { workspaceId: tx.workspaceId, id: runId },
     lock: { mode: "pessimistic_write" },
   });
-  const counts = await countOutcomes(tx, [runId]);
-  const status = statusOf(counts.get(runId) ?? new Map<SyncOutcome, number>());
+  // While anything is open, which an index tells, there is nothing to count.
+  const going = await tx.manager.existsBy(SyncAttempt, { workspaceId: tx.workspaceId, runId, outcome: In(live) });
+  const status = going
+    ? "RUNNING"
+    : statusOf((await countOutcomes(tx, [runId])).get(runId) ?? new Map<SyncOutcome, number>());
   if (status === run.status) return;
-  const finished = status !== "QUEUED" && status !== "RUNNING";
   await tx.manager.update(
     SyncRun,
     { workspaceId: tx.workspaceId, id: runId },
-    { status, startedAt: run.startedAt ?? new Date(), finishedAt: finished ? new Date() : null },
+    { status, startedAt: run.startedAt ?? new Date(), finishedAt: going ? null : new Date() },
   );
   record(tx, { topic: "SYNC", runId, runStatus: status });
 }
 
+/** What a run has come to of which nothing is open any more. */
 function statusOf(counts: Map<SyncOutcome, number>): SyncRunStatus {
   const count = (...outcomes: SyncOutcome[]) => outcomes.reduce((sum, outcome) => sum + (counts.get(outcome) ?? 0), 0);
-  if (count("PENDING", "UNCERTAIN") > 0) return "RUNNING";
   const good = count("CREATED", "UPDATED", "ADOPTED", "UNCHANGED", "SKIPPED");
   if (count("FAILED") > 0) return good > 0 ? "PARTIALLY_SUCCEEDED" : "FAILED";
   if (good > 0) return "SUCCEEDED";
@@ -106,8 +120,8 @@ export async function countOutcomes(
 }
 
 /** Adds calls made to Xero to the runs they were made for. */
-export async function addCalls(tx: WorkspaceTransaction, runIds: Iterable<string>, calls: number): Promise<void> {
+export async function addCalls(tx: WorkspaceTransaction, attempts: SyncAttempt[], calls: number): Promise<void> {
   if (calls === 0) return;
-  for (const id of new Set(runIds))
+  for (const id of runsOf(attempts))
     await tx.manager.increment(SyncRun, { workspaceId: tx.workspaceId, id }, "xeroCalls", calls);
 }

@@ -1,10 +1,11 @@
 /** Which invoices go by themselves, for every way in that names none: "Run Now", the schedule, an approval. */
-import { In } from "typeorm";
+import { In, type SelectQueryBuilder } from "typeorm";
 import { type WorkspaceTransaction } from "../../database.js";
 import { type SyncTrigger } from "../../entities/enums.js";
 import { Integration } from "../../entities/Integration.js";
 import { Invoice } from "../../entities/Invoice.js";
 import { SyncRun } from "../../entities/SyncRun.js";
+import { isUnsent } from "./queueRun.js";
 
 /** What failed for a reason that time alone may have mended; anything else waits for a change, which queues it by itself. */
 const mayHavePassed = [
@@ -17,19 +18,19 @@ const mayHavePassed = [
 ];
 
 /**
- * Approved, dated on or after the sync start date, not ignored, in no organisation of Xero, and never synced or failed before; with
- * `rejectedToo` also those that wait for a change, since a person may know better. One that was first sent to another organisation stays
- * with that one. Locked, by id.
+ * The query for what is due: approved, dated on or after the sync start date, not ignored, in no organisation of Xero or changed since it was
+ * sent, and never synced or failed before; with `rejectedToo` also those that wait for a change, since a person may know better. One that
+ * was first sent to another organisation stays with that one.
  */
 export async function dueInvoices(
   tx: WorkspaceTransaction,
   connectionId: string,
   { rejectedToo }: { rejectedToo: boolean },
-): Promise<Invoice[]> {
+): Promise<SelectQueryBuilder<Invoice>> {
   const { syncStartDate } = await tx.manager.findOneByOrFail(Integration, { workspaceId: tx.workspaceId });
   const query = tx.manager
     .createQueryBuilder(Invoice, "i")
-    .where("i.workspace_id = :ws AND i.xero_id IS NULL AND i.sync_status IN ('NOT_SYNCED', 'FAILED')", {
+    .where(`i.workspace_id = :ws AND ${isUnsent} AND i.sync_status IN ('NOT_SYNCED', 'FAILED')`, {
       ws: tx.workspaceId,
     })
     .andWhere("i.status NOT IN ('DRAFT', 'VOIDED') AND (i.connection_id IS NULL OR i.connection_id = :connectionId)", {
@@ -39,7 +40,7 @@ export async function dueInvoices(
   if (!rejectedToo) {
     query.andWhere("(i.sync_status = 'NOT_SYNCED' OR i.sync_error->>'code' = ANY(:mayHavePassed))", { mayHavePassed });
   }
-  return query.orderBy("i.id").setLock("pessimistic_write").getMany();
+  return query;
 }
 
 /** Whether an invoice that was just approved goes by itself. */

@@ -7,15 +7,29 @@ import { enqueue } from "../../jobs/queue.js";
 import { moneyText } from "../../money.js";
 import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type Change } from "./attempts.js";
+import { type WrittenInvoice } from "./batchRows.js";
 
-/** The change for an invoice that is in Xero now: its ids and number there, and what differs from ours as a warning. */
-export function adopted(
-  attempt: SyncAttempt,
-  invoice: Invoice,
-  answer: XeroInvoiceAnswer,
-  outcome: "CREATED" | "ADOPTED",
-  connectionId: string,
-): Change {
+/** One invoice of a batch. */
+export interface Member {
+  attempt: SyncAttempt;
+  invoice: Invoice;
+  written: WrittenInvoice;
+}
+
+/** What is known of one member: it is in Xero, as the answer says. */
+export interface Arrival {
+  member: Member;
+  answer: XeroInvoiceAnswer;
+  outcome: "CREATED" | "UPDATED" | "ADOPTED";
+}
+
+/**
+ * The change for an invoice that Xero has as it was sent: its ids and number there, and what differs from ours as a warning. One that was
+ * sent under more than one key is looked at again at `recheckAt`, lest it be there twice.
+ */
+export function taken({ member, answer, outcome }: Arrival, connectionId: string, recheckAt: Date): Change {
+  const { attempt, invoice } = member;
+  const isVoid = attempt.action === "VOID";
   return {
     attempt,
     outcome,
@@ -29,7 +43,13 @@ export function adopted(
       xeroStatus: answer.status,
       xeroUpdatedAt: answer.updatedAt,
       syncedAt: new Date(),
-      syncWarnings: [...invoice.syncWarnings, ...answer.warnings, ...differences(invoice, answer)],
+      ...(attempt.resent && { recheckAt }),
+      ...(isVoid
+        ? { status: "VOIDED", voidRequested: false }
+        : {
+            sentRevision: attempt.revision ?? invoice.revision,
+            syncWarnings: [...invoice.syncWarnings, ...answer.warnings, ...differences(invoice, answer)],
+          }),
     },
   };
 }
@@ -56,15 +76,11 @@ export function backOffMs(failures: number): number {
  * An event for an invoice may have come before its id was written back; it was ignored as nobody's, or is about to be: now it is somebody's.
  * The mark in `detail` tells whoever is just applying it that what was found out of it no longer holds.
  */
-export async function requeueEvents(
-  tx: WorkspaceTransaction,
-  connectionId: string,
-  answers: XeroInvoiceAnswer[],
-): Promise<void> {
+export async function requeueEvents(tx: WorkspaceTransaction, connectionId: string, xeroIds: string[]): Promise<void> {
   const rows: unknown = await tx.manager.query(
     `UPDATE webhook_event SET status = 'RECEIVED', detail = 'the invoice was written back'
      WHERE workspace_id = $1 AND connection_id = $2 AND status IN ('RECEIVED', 'IGNORED') AND resource_id = ANY($3) RETURNING 1`,
-    [tx.workspaceId, connectionId, answers.map(({ invoiceId }) => invoiceId)],
+    [tx.workspaceId, connectionId, xeroIds],
   );
   if ((rows as [unknown[]])[0].length > 0) enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId });
 }

@@ -1,6 +1,7 @@
 /**
  * From an invoice to what Xero is to be sent: pure, but for one read of all that a batch needs. What is known to fail is found here, before
- * any call: a line without an account or a tax rate that Xero would take, a tax that would come out otherwise, nobody to bill.
+ * any call: a line without an account or a tax rate that Xero would take, a tax that would come out otherwise, nobody to bill, a day on which the
+ * books are closed (Xero itself lets an adviser's connection write there).
  *
  * The order of rules for a line's account: its own, its support item's, the workspace's default. Its tax rate was found by the same order
  * when it was saved.
@@ -10,6 +11,7 @@ import { In } from "typeorm";
 import { type WorkspaceTransaction } from "../../database.js";
 import { Account } from "../../entities/Account.js";
 import { type Connection } from "../../entities/Connection.js";
+import { ContactLink } from "../../entities/ContactLink.js";
 import { type LineAmountTypes } from "../../entities/enums.js";
 import { type Integration } from "../../entities/Integration.js";
 import { Invoice } from "../../entities/Invoice.js";
@@ -35,13 +37,17 @@ export interface Materials {
   participants: Map<string, Participant>;
   items: Map<string, SupportItem>;
   accounts: Map<string, Account>;
+  /** By participant. */
+  links: Map<string, ContactLink>;
   /** The organisation's rate that each of our rates is mapped to. */
   rates: Map<string, XeroTaxRate>;
 }
 
-/** An invoice that may be sent once its contact is settled. */
+/** What Xero is to be sent. */
 export interface Prepared {
-  billed: Participant;
+  /** Null: to void an invoice its contact does not matter. */
+  billed: Participant | null;
+  /** Still without its contact. */
   payload: InvoicePayload;
   /** What a person should know, though it does not keep the invoice back. */
   warnings: string[];
@@ -70,6 +76,10 @@ export async function readMaterials(
     workspaceId,
     id: In(participants.flatMap(({ planManagerId }) => planManagerId ?? [])),
   });
+  const links = await tx.manager.findBy(ContactLink, {
+    ...of,
+    participantId: In([...participants, ...managers].map(({ id }) => id)),
+  });
   const items = await tx.manager.findBy(SupportItem, {
     workspaceId,
     id: In(lines.flatMap((l) => l.supportItemId ?? [])),
@@ -84,6 +94,7 @@ export async function readMaterials(
     invoices: byId(invoices),
     lines: groupBy(lines, ({ invoiceId }) => invoiceId),
     participants: byId([...participants, ...managers]),
+    links: new Map(links.map((link) => [link.participantId, link])),
     items: byId(items),
     accounts: new Map(accounts.map((account) => [account.accountId, account])),
     rates: new Map(
@@ -105,11 +116,16 @@ const wireTypes: Record<LineAmountTypes, "Exclusive" | "Inclusive" | "NoTax"> = 
   NO_TAX: "NoTax",
 };
 
-/** What Xero is to be sent for the invoice, still without its contact; or why it can't be sent. */
-export function prepareInvoice(materials: Materials, invoice: Invoice): Prepared | SyncError {
+/** What Xero is to be sent so that it has the invoice as it is here, and whom it bills; or why it can't be sent. */
+export function prepareInvoice(
+  materials: Materials,
+  invoice: Invoice,
+): (Prepared & { billed: Participant }) | SyncError {
   const { connection, integration, appUrl } = materials;
   const billed = billedParty(materials, invoice);
   if ("code" in billed) return billed;
+  const locked = checkLock(materials, invoice);
+  if (locked) return locked;
   if (connection.baseCurrency !== null && invoice.currency !== connection.baseCurrency) {
     return syncError(
       "INVALID_INVOICE",
@@ -126,12 +142,14 @@ export function prepareInvoice(materials: Materials, invoice: Invoice): Prepared
   return {
     billed: billed.participant,
     payload: {
+      invoiceId: invoice.xeroId ?? undefined,
       invoiceNumber: integration.numbering === "OUR_NUMBERS" ? invoice.number : undefined,
       reference: invoice.number,
       url: invoiceUrl(appUrl, invoice.id),
       date: invoice.date,
       dueDate: invoice.dueDate,
-      status: integration.initialInvoiceStatus,
+      // One that is there keeps its status: a person may have approved it in Xero.
+      status: invoice.xeroId === null ? integration.initialInvoiceStatus : undefined,
       lineAmountTypes: wireTypes[invoice.lineAmountTypes],
       currencyCode: invoice.currency,
       lines,
@@ -141,6 +159,30 @@ export function prepareInvoice(materials: Materials, invoice: Invoice): Prepared
         ? []
         : [`It was meant for another organisation before, which refused it; it went to ${connection.name}.`],
   };
+}
+
+/** What ends the invoice in Xero: a draft is deleted there, an approved one voided; or why it can't be sent. */
+export function prepareVoid(materials: Materials, invoice: Invoice): Prepared | SyncError {
+  const { xeroId, xeroStatus } = invoice;
+  const status = xeroStatus === "DRAFT" || xeroStatus === "SUBMITTED" ? "DELETED" : "VOIDED";
+  return (
+    checkLock(materials, invoice) ?? {
+      billed: null,
+      payload: { invoiceId: xeroId ?? undefined, status },
+      warnings: invoice.syncWarnings,
+    }
+  );
+}
+
+function checkLock({ connection }: Materials, { date }: Invoice): SyncError | null {
+  const lockedUntil = [connection.periodLockDate, connection.endOfYearLockDate].filter((day) => day !== null).sort();
+  const last = lockedUntil.at(-1);
+  if (last === undefined || date > last) return null;
+  return syncError(
+    "PERIOD_LOCKED",
+    `The invoice is dated ${date}, and the books of ${connection.name} are closed up to ${last}.`,
+    "Date the invoice later, or have the lock date moved in Xero and refresh its data here; the invoice is then queued by itself.",
+  );
 }
 
 function billedParty(

@@ -96,6 +96,11 @@ const failures: Partial<Record<XeroFailureKind, [SyncErrorCode, string, string]>
     "The Xero user who connected lacks the right to do this in Xero.",
     "Give that user the right in Xero, or have another user connect, then sync the invoice again.",
   ],
+  OFFLINE: [
+    "XERO_UNAVAILABLE",
+    "The organisation, or all of Xero, is offline for maintenance.",
+    "Nothing: it is tried again until it is back.",
+  ],
   RATE_LIMITED: [
     "RATE_LIMITED",
     "Xero's limit of calls is reached.",
