@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { startApp } from "./app.js";
 import { ConfigError, readConfig } from "./config.js";
+import { isLostDatabase } from "./database.js";
 import { createLogger, messageOf } from "./logger.js";
 
 const stopTimeoutMs = 30_000;
@@ -11,6 +12,11 @@ async function main(): Promise<void> {
   if (existsSync(".env")) process.loadEnvFile(".env");
   const config = readConfig();
   const logger = createLogger(config.logLevel);
+  // The job queue does not await what it writes of a job that ended; that must not end the process when the database restarts.
+  process.on("unhandledRejection", (reason) => {
+    if (!isLostDatabase(reason)) throw reason;
+    logger.warn({ reason: messageOf(reason) }, "the database was lost for a moment");
+  });
   const app = await startApp(config, logger);
   logger.info({ url: app.url, role: config.role }, "listening");
   let stoppingSince: number | null = null;
