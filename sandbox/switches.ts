@@ -20,6 +20,12 @@ export const switchesSchema = z.strictObject({
   idempotencyCaches400: z.boolean(),
   idempotencyCaches500: z.boolean(),
   idempotencyCaches503: z.boolean(),
+  /** How long a key is remembered from its first use. */
+  idempotencyLifetimeMs: z.int().nonnegative(),
+  /** As if keys did nothing: not what Xero does, but what shows whether a client relies on them. */
+  idempotencyIgnored: z.boolean(),
+  /** As if a list of invoices by `where` had not caught up with what was written, for the same purpose. */
+  hiddenFromFilters: z.boolean(),
   /** False: a rotated refresh token is refused at once. */
   refreshGrace: z.boolean(),
   /** Whether the answer to a code exchange names its scope. */
@@ -64,6 +70,9 @@ export function defaultSwitches(): Switches {
     idempotencyCaches400: true,
     idempotencyCaches500: true,
     idempotencyCaches503: true,
+    idempotencyLifetimeMs: 360_000,
+    idempotencyIgnored: false,
+    hiddenFromFilters: false,
     refreshGrace: true,
     scopeInCodeAnswer: true,
     broadScopes: false,

@@ -10,7 +10,6 @@ import { header, type Call, type Reply } from "../http.js";
 import { badRequest } from "../refusals.js";
 import type { Switches } from "../switches.js";
 
-const lifetime = 6 * 60_000;
 const longestKey = 128;
 
 interface Entry {
@@ -30,7 +29,7 @@ export class IdempotencyStore {
   /** Does the work at most once per key and request; `replayed` tells whether this answer is another call's. */
   async run(call: Call, work: () => Promise<Reply>): Promise<{ reply: Reply; replayed: boolean }> {
     const key = header(call, "idempotency-key");
-    if (key === undefined || !["POST", "PUT", "PATCH"].includes(call.method))
+    if (key === undefined || this.switches.idempotencyIgnored || !["POST", "PUT", "PATCH"].includes(call.method))
       return { reply: await work(), replayed: false };
     if (key.length > longestKey) {
       const reply = badRequest(
@@ -65,7 +64,7 @@ export class IdempotencyStore {
   /** Entries are in the order of their first calls, so the old ones are in front. */
   #forgetExpired(): void {
     for (const [key, entry] of this.#entries) {
-      if (this.clock.now() - entry.firstAt < lifetime) return;
+      if (this.clock.now() - entry.firstAt < this.switches.idempotencyLifetimeMs) return;
       this.#entries.delete(key);
     }
   }

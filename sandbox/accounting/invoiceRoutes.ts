@@ -178,9 +178,11 @@ function listInvoices(world: World, org: Organisation, call: Call, unitDecimals:
   const [contacts, statuses] = [commaList(call, "ContactIDs"), commaList(call, "Statuses")];
   const term = folded(call.query.get("searchTerm") ?? "");
   const mine = asksFor(call, "createdByMyApp");
+  const hidden = org.switches.hiddenFromFilters && call.query.has("where");
   const candidates = ids ? [...ids].flatMap((id) => org.invoices.get(id) ?? []) : [...org.invoices.values()];
   const wanted = candidates.filter(
     (invoice) =>
+      !hidden &&
       (!numbers || numbers.has(invoice.number?.toLowerCase() ?? "")) &&
       (!contacts || contacts.has(invoice.contactId)) &&
       (!statuses || statuses.has(invoice.status.toLowerCase())) &&
