@@ -95,13 +95,13 @@ export async function endure(rig: Rig, options: OrdealOptions, tell: (line: stri
     clearInterval(telling);
     storm.stop();
   }
+  const inStorm = await callsSeen(rig);
   const faults = await calmXero(rig);
   const calmAt = performance.now();
 
-  let left: Record<string, number> = {};
   await until(
     async () => {
-      left = await unfinished(member);
+      const left = await unfinished(member);
       tell(
         `fair weather: ${
           Object.entries(left)
@@ -115,7 +115,15 @@ export async function endure(rig: Rig, options: OrdealOptions, tell: (line: stri
   );
   const drainMs = performance.now() - calmAt;
   const verdict = await verify(rig, member);
-  return judged(rig, options, { storm, faults, left, drainMs, stormMs: calmAt - started, verdict });
+  return judged(rig, options, {
+    storm,
+    faults,
+    inStorm,
+    inAll: await callsSeen(rig),
+    drainMs,
+    stormMs: calmAt - started,
+    verdict,
+  });
 }
 
 /** Asks for a wave, by one of the two ways in, as often as it takes to be heard: the database may be down just now. */
@@ -149,13 +157,19 @@ async function unfinished({ client }: Member): Promise<Record<string, number>> {
   return Object.fromEntries(found.filter(([, count]) => count > 0));
 }
 
+async function callsSeen(rig: Rig): Promise<number> {
+  const { counts } = await rig.look<{ counts: Record<string, number> }>("calls?path=^$");
+  return Object.values(counts).reduce((sum, count) => sum + count, 0);
+}
+
 function judged(
   rig: Rig,
   options: OrdealOptions,
   seen: {
     storm: Storm;
     faults: Record<string, number>;
-    left: Record<string, number>;
+    inStorm: number;
+    inAll: number;
     drainMs: number;
     stormMs: number;
     verdict: Verdict;
@@ -168,6 +182,7 @@ function judged(
   if (options.break === "none") {
     reasons.push(...verdict.reasons);
     if (drainMs > drainedWithinMs) reasons.push(`not drained ${drainedWithinMs / 1000} s after the last fault`);
+    if (seen.inStorm < storm.planned) reasons.push("the storm found little in hand: it says nothing");
     if (deaths > 0) reasons.push(`${deaths} processes of the service ended by themselves`);
     reasons.push(...complaints.filter(({ fatal }) => fatal).map(({ msg }) => `a process said: ${msg}`));
     // Told and not prevented: a process paused between its check and its write, while Xero forgets the key, and Xero numbers.
@@ -187,7 +202,8 @@ function judged(
     ["stops past the lease", storm.told.stops],
     ["immediate restarts of the database", storm.told.restarts],
     ...Object.entries(faults).map(([fault, hits]): [string, number] => [`calls hit by ${fault}`, hits]),
-    ["calls that runs count", verdict.xeroCalls],
+    ["calls in the storm", seen.inStorm],
+    ["calls in all, and as runs count them", `${seen.inAll}, ${verdict.xeroCalls}`],
     ["adopted", verdict.adopted],
     ["doubles", doubled.length],
     ["doubles without an alert", untold.length],

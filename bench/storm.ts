@@ -25,7 +25,8 @@ export interface Told {
 
 type Blow = "kill" | "stop" | "restart";
 
-const longestPauseBetweenMs = 1_200;
+/** So long a worker that is up is left alone at most: a few calls of Xero, so that blows fall before, into and after them. */
+const longestPeaceMs = 2_000;
 
 /** A worker that does not come up within this is a fault of the bench. */
 const patienceMs = 60_000;
@@ -83,7 +84,8 @@ export class Storm {
   /** Does all that is planned; afterwards every worker is up. Throws where one does not come up. */
   async rage(): Promise<void> {
     for (const blow of this.blows) {
-      await delay(this.random() * longestPauseBetweenMs);
+      await this.victim();
+      await delay(this.random() * longestPeaceMs);
       if (this.over) return;
       await this.strike(blow);
     }

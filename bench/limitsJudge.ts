@@ -1,0 +1,72 @@
+/**
+ * Whether a client has kept within Xero's limits, by the stand-in's log of its calls: 5 in progress and 60 a minute for an organisation, and
+ * none between a refusal and its Retry-After. The stand-in refuses what is too many by itself, so any 429 that was not wished for is a breach.
+ */
+
+/** As `GET /sandbox/calls` shows it. */
+export interface LoggedCall {
+  at: number;
+  tenantId?: string;
+  status: number | string;
+  fault?: string;
+}
+
+const inProgress = 5;
+const aMinute = 60;
+const retryAfterMs = 4_000;
+
+/** What was on its way already when the refusal came. */
+const onItsWayMs = 500;
+
+/** Judges calls among which refusals with a Retry-After of four seconds were thrown in (`429-minute`). */
+export function judgeCalls(log: { calls: LoggedCall[]; maxInFlightByTenant: Record<string, number> }): {
+  reasons: string[];
+  figures: (string | number)[][];
+} {
+  const byTenant = new Map<string, LoggedCall[]>();
+  for (const call of log.calls) {
+    if (call.tenantId !== undefined) byTenant.set(call.tenantId, [...(byTenant.get(call.tenantId) ?? []), call]);
+  }
+  const injected = log.calls.filter(({ fault }) => fault === "429-minute");
+  const breaches = log.calls.filter(({ status, fault }) => status === 429 && fault === undefined);
+  const tooEarly = [...byTenant.values()].flatMap(beforeRetryAfter);
+  const most = Math.max(0, ...Object.values(log.maxInFlightByTenant));
+  const fullest = [...byTenant.values()].map(mostInAMinute);
+  const atTheLimit = fullest.filter((count) => count >= aMinute).length;
+
+  const reasons: string[] = [];
+  if (most > inProgress) reasons.push(`${most} calls of one organisation were in progress at once`);
+  if (breaches.length > 0) reasons.push(`Xero refused ${breaches.length} calls as too many`);
+  if (tooEarly.length > 0) reasons.push(`${tooEarly.length} calls came before Retry-After was over`);
+  if (injected.length === 0) reasons.push("no refusal was thrown in, so nothing is known of Retry-After");
+  if (atTheLimit === 0)
+    reasons.push("no organisation came near sixty calls a minute, so nothing is known of that limit");
+  return {
+    reasons,
+    figures: [
+      ["calls", log.calls.length],
+      ["most in progress for one organisation", most],
+      ["most in any 60 s for one organisation", Math.max(0, ...fullest)],
+      ["organisations that came to sixty", atTheLimit],
+      ["refusals thrown in", injected.length],
+      ["calls before their Retry-After", tooEarly.length],
+      ["refusals that Xero meant", breaches.length],
+    ],
+  };
+}
+
+function beforeRetryAfter(calls: LoggedCall[]): LoggedCall[] {
+  const refusedAt = calls.filter(({ fault }) => fault === "429-minute").map(({ at }) => at);
+  return calls.filter(({ at }) => refusedAt.some((from) => at > from + onItsWayMs && at < from + retryAfterMs));
+}
+
+function mostInAMinute(calls: LoggedCall[]): number {
+  const times = calls.map(({ at }) => at).sort((a, b) => a - b);
+  let most = 0;
+  let first = 0;
+  for (const [index, at] of times.entries()) {
+    while (at - (times[first] ?? at) >= 60_000) first += 1;
+    most = Math.max(most, index - first + 1);
+  }
+  return most;
+}

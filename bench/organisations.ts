@@ -1,0 +1,166 @@
+/**
+ * `npm run bench:organisations`: twenty organisations, each with a workspace of its own, and four processes that work for all of them. First
+ * whether together they stay within Xero's real limits, judged by the stand-in's log of calls; then whether one organisation whose calls hang
+ * costs the nineteen others any of their pace. See bench/README.md.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { judgeCalls, type LoggedCall } from "./limitsJudge.js";
+import { type Member, type Rig, until, withRig } from "./rig.js";
+import { invoiceIds, seed } from "./seed.js";
+import { Progress, table } from "./terminal.js";
+
+const { values } = parseArgs({
+  options: { seconds: { type: "string", default: "75" }, backlog: { type: "string", default: "1500" } },
+});
+
+const organisations = 20;
+const processes = 4;
+
+/** How many of them ask for more than a minute allows, and how often; the others as an ordinary office does. */
+const busy = { organisations: 5, everyMs: 500 };
+const ordinary = { everyMs: 5_000 };
+
+/** Xero's own pace, as the nineteen see it. */
+const xeroTakesMs = 300;
+
+/** How long each pace is measured: with one stuck for longer than its calls are waited for (30 s). */
+const freeMs = 25_000;
+const stuckMs = 40_000;
+const mayCost = 0.1;
+
+async function press(rig: Rig, member: Member, everyMs: number, forMs: number): Promise<void> {
+  const end = performance.now() + forMs;
+  for (const id of await invoiceIds(rig.sql, member.workspaceId, "limits")) {
+    if (performance.now() > end) return;
+    await member.client.ask("mutation ($id: ID!) { syncInvoice(id: $id) { id } }", { id });
+    await delay(Math.min(everyMs, Math.max(0, end - performance.now())));
+  }
+}
+
+/** Presses for a while, with a refusal now and then, and judges what Xero has seen. */
+async function withinLimits(rig: Rig, members: Member[], progress: Progress): Promise<string[]> {
+  const forMs = Number(values.seconds) * 1_000;
+  for (const { workspaceId } of members) {
+    await seed(rig.sql, { workspaceId, invoices: Math.ceil(forMs / busy.everyMs) + 4, prefix: "limits" });
+  }
+  const refusal = { fault: "429-minute", probability: 0.02, retryAfterSeconds: 4, seed: 5 };
+  await rig.sandbox.control("faults", { match: { path: "^/api.xro/" }, ...refusal });
+  progress.show(`${organisations} organisations, ${busy.organisations} of them in a hurry, for ${forMs / 1_000} s`);
+  await Promise.all(
+    members.map((member, index) =>
+      press(rig, member, index < busy.organisations ? busy.everyMs : ordinary.everyMs, forMs),
+    ),
+  );
+  const log = await rig.look<{ calls: LoggedCall[]; maxInFlightByTenant: Record<string, number> }>("calls?kind=api");
+  await rig.sandbox.control("faults/clear");
+  const { reasons, figures } = judgeCalls(log);
+  progress.end();
+  console.log(`${table(figures)}\n`);
+  return reasons;
+}
+
+/** Invoices that each organisation holds in Xero. */
+async function held(rig: Rig): Promise<Map<string, number>> {
+  const state = await rig.look<{ organisations: { tenantId: string; invoices: number }[] }>("state");
+  return new Map(state.organisations.map(({ tenantId, invoices }) => [tenantId, invoices]));
+}
+
+/** Invoices a minute that these organisations took together, over a while. */
+async function pace(rig: Rig, members: Member[], forMs: number): Promise<number> {
+  const before = await held(rig);
+  const started = performance.now();
+  await delay(forMs);
+  const after = await held(rig);
+  const minutes = (performance.now() - started) / 60_000;
+  const taken = members.map(({ tenantId }) => (after.get(tenantId) ?? 0) - (before.get(tenantId) ?? 0));
+  return taken.reduce((sum, count) => sum + count, 0) / minutes;
+}
+
+/** Measures the pace of nineteen without, with, and again without a stuck twentieth: the machine's own moods show in the two without. */
+async function oneStuck(rig: Rig, members: Member[], progress: Progress): Promise<string[]> {
+  const [stuck, ...others] = members;
+  if (!stuck) throw new Error("there is no organisation");
+  const backlog = Number(values.backlog);
+  progress.show(`seeding ${backlog} invoices each`);
+  for (const { workspaceId } of members) await seed(rig.sql, { workspaceId, invoices: backlog, prefix: "backlog" });
+  await rig.sandbox.control("faults", {
+    match: { path: "^/api.xro/" },
+    fault: "slow",
+    ms: xeroTakesMs,
+    probability: 1,
+  });
+  for (const { client } of members) await client.ask("mutation { runInvoiceSync { id } }");
+
+  progress.show(`pace of ${others.length}, none stuck`);
+  const before = await pace(rig, others, freeMs);
+  // Faults are taken in their order, so the slowness of all goes behind the one that hangs.
+  await rig.sandbox.control("faults/clear");
+  await rig.sandbox.control("faults", { match: { tenant: stuck.tenantId }, fault: "hang", probability: 1 });
+  await rig.sandbox.control("faults", {
+    match: { path: "^/api.xro/" },
+    fault: "slow",
+    ms: xeroTakesMs,
+    probability: 1,
+  });
+  progress.show(`pace of ${others.length}, one stuck`);
+  const during = await pace(rig, others, stuckMs);
+  await rig.sandbox.control("faults/clear");
+  await rig.sandbox.control("faults", {
+    match: { path: "^/api.xro/" },
+    fault: "slow",
+    ms: xeroTakesMs,
+    probability: 1,
+  });
+  progress.show(`pace of ${others.length}, none stuck any more`);
+  const after = await pace(rig, others, freeMs);
+  const idle = await outOfWork(rig, others);
+  progress.end();
+
+  const free = (before + after) / 2;
+  const cost = 1 - during / free;
+  console.log(
+    table([
+      ["invoices a minute of the others, none stuck", `${before.toFixed(0)}, then ${after.toFixed(0)}`],
+      ["with one stuck", during.toFixed(0)],
+      ["which costs", `${(cost * 100).toFixed(1)} %`],
+    ]),
+  );
+  if (idle > 0) return [`${idle} organisations had nothing left to send, so no pace was measured: raise --backlog`];
+  return cost < mayCost ? [] : [`one stuck organisation costs the others ${(cost * 100).toFixed(1)} % of their pace`];
+}
+
+async function outOfWork(rig: Rig, members: Member[]): Promise<number> {
+  const { rows } = await rig.sql.query<{ workspace_id: string }>(
+    "SELECT DISTINCT workspace_id FROM sync_attempt WHERE outcome IN ('PENDING', 'UNCERTAIN')",
+  );
+  return members.filter(({ workspaceId }) => !rows.some((row) => row.workspace_id === workspaceId)).length;
+}
+
+/** What the first part left over is not to be measured in the second. */
+async function quiet(rig: Rig): Promise<void> {
+  const isQuiet = async (): Promise<boolean> => {
+    const { rows } = await rig.sql.query(
+      "SELECT 1 FROM sync_attempt WHERE outcome IN ('PENDING', 'UNCERTAIN') LIMIT 1",
+    );
+    return rows.length === 0;
+  };
+  if (!(await until(isQuiet, { withinMs: 120_000, everyMs: 500 }))) throw new Error("what was asked for is not done");
+}
+
+await withRig({ workers: processes }, async (rig) => {
+  const progress = new Progress();
+  const members: Member[] = [];
+  for (let number = 1; number <= organisations; number += 1) {
+    progress.show(`connecting organisation ${number}`);
+    members.push(await rig.addMember(`office-${number}`));
+  }
+  const reasons = await withinLimits(rig, members, progress);
+  progress.show("waiting for what is left");
+  await quiet(rig);
+  reasons.push(...(await oneStuck(rig, members, progress)));
+  const { complaints, deaths } = rig.health();
+  if (deaths > 0) reasons.push(`${deaths} processes of the service ended by themselves`);
+  reasons.push(...complaints.filter(({ fatal }) => fatal).map(({ msg }) => `a process said: ${msg}`));
+  return reasons;
+});
