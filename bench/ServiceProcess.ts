@@ -21,6 +21,9 @@ interface LogLine {
 const errorLevel = 50;
 const fatalLevel = 60;
 
+/** Of what a process says when it dies. */
+const longestWords = 600;
+
 export class ServiceProcess {
   /** Resolves once it listens; rejects where it ends before. */
   readonly listening: Promise<void>;
@@ -91,7 +94,13 @@ export class ServiceProcess {
     const { stdout, stderr } = this.child;
     if (!stdout || !stderr) throw new Error("the process has no output");
     const lines = createInterface({ input: stdout });
-    createInterface({ input: stderr }).on("line", (msg) => this.complaints.push({ fatal: false, msg, reason: "" }));
+    const words: string[] = [];
+    createInterface({ input: stderr })
+      .on("line", (line) => words.push(line.trim()))
+      .on("close", () => {
+        if (words.length > 0)
+          this.complaints.push({ fatal: false, msg: words.join(" ").slice(0, longestWords), reason: "" });
+      });
     await new Promise<void>((resolve) => {
       lines.on("line", (text) => {
         const line = parsed(text);

@@ -30,8 +30,6 @@ const drainedWithinMs = 60_000;
 /** So long it is looked whether it drains at all. */
 const patienceMs = 180_000;
 
-const largestWave = 60;
-
 /** What the rig must be started with. */
 export function surroundings(options: Pick<OrdealOptions, "window" | "break">): {
   environment: Record<string, string>;
@@ -74,7 +72,7 @@ export async function endure(rig: Rig, options: OrdealOptions, tell: (line: stri
   const feeding = (async () => {
     const random = seededRandom(options.seed + 1);
     while (rest.length > 0) {
-      const wave = rest.slice(0, 1 + Math.floor(random() * largestWave));
+      const wave = rest.slice(0, waveSize(random(), options, storm));
       // As far as the storm is, so are the invoices: neither waits for the other at the end.
       const due = () => options.invoices - rest.length <= (storm.done / storm.planned) * options.invoices;
       await until(() => over || due(), { withinMs: patienceMs, everyMs: 50 });
@@ -124,6 +122,11 @@ export async function endure(rig: Rig, options: OrdealOptions, tell: (line: stri
     stormMs: calmAt - started,
     verdict,
   });
+}
+
+/** About one wave for each blow. */
+function waveSize(random: number, { invoices }: OrdealOptions, { planned }: Storm): number {
+  return 1 + Math.floor((random * 2 * invoices) / Math.max(1, planned));
 }
 
 /** Asks for a wave, by one of the two ways in, as often as it takes to be heard: the database may be down just now. */
@@ -182,7 +185,7 @@ function judged(
   if (options.break === "none") {
     reasons.push(...verdict.reasons);
     if (drainMs > drainedWithinMs) reasons.push(`not drained ${drainedWithinMs / 1000} s after the last fault`);
-    if (seen.inStorm < storm.planned) reasons.push("the storm found little in hand: it says nothing");
+    if (seen.inStorm < storm.planned / 2) reasons.push("the storm found little in hand: it says nothing");
     if (deaths > 0) reasons.push(`${deaths} processes of the service ended by themselves`);
     reasons.push(...complaints.filter(({ fatal }) => fatal).map(({ msg }) => `a process said: ${msg}`));
     // Told and not prevented: a process paused between its check and its write, while Xero forgets the key, and Xero numbers.

@@ -11,7 +11,7 @@ import { invoiceIds, seed } from "./seed.js";
 import { Progress, table } from "./terminal.js";
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "75" }, backlog: { type: "string", default: "1500" } },
+  options: { seconds: { type: "string", default: "75" }, backlog: { type: "string", default: "1000" } },
 });
 
 const organisations = 20;
@@ -28,6 +28,9 @@ const xeroTakesMs = 300;
 const freeMs = 25_000;
 const stuckMs = 40_000;
 const mayCost = 0.1;
+
+/** As the service counts it. */
+const aMinuteMs = 61_000;
 
 async function press(rig: Rig, member: Member, everyMs: number, forMs: number): Promise<void> {
   const end = performance.now() + forMs;
@@ -66,15 +69,25 @@ async function held(rig: Rig): Promise<Map<string, number>> {
   return new Map(state.organisations.map(({ tenantId, invoices }) => [tenantId, invoices]));
 }
 
-/** Invoices a minute that these organisations took together, over a while. */
-async function pace(rig: Rig, members: Member[], forMs: number): Promise<number> {
+interface Pace {
+  /** Invoices a minute, of all together. */
+  invoices: number;
+  /** How many organisations had none taken. */
+  idle: number;
+}
+
+/** What these organisations took together, over a while. */
+async function pace(rig: Rig, members: Member[], forMs: number): Promise<Pace> {
   const before = await held(rig);
   const started = performance.now();
   await delay(forMs);
   const after = await held(rig);
   const minutes = (performance.now() - started) / 60_000;
   const taken = members.map(({ tenantId }) => (after.get(tenantId) ?? 0) - (before.get(tenantId) ?? 0));
-  return taken.reduce((sum, count) => sum + count, 0) / minutes;
+  return {
+    invoices: taken.reduce((sum, count) => sum + count, 0) / minutes,
+    idle: taken.filter((count) => count === 0).length,
+  };
 }
 
 /** Measures the pace of nineteen without, with, and again without a stuck twentieth: the machine's own moods show in the two without. */
@@ -83,7 +96,9 @@ async function oneStuck(rig: Rig, members: Member[], progress: Progress): Promis
   if (!stuck) throw new Error("there is no organisation");
   const backlog = Number(values.backlog);
   progress.show(`seeding ${backlog} invoices each`);
-  for (const { workspaceId } of members) await seed(rig.sql, { workspaceId, invoices: backlog, prefix: "backlog" });
+  for (const { workspaceId } of members) {
+    await seed(rig.sql, { workspaceId, invoices: backlog, prefix: "backlog", each: backlog });
+  }
   await rig.sandbox.control("faults", {
     match: { path: "^/api.xro/" },
     fault: "slow",
@@ -114,19 +129,23 @@ async function oneStuck(rig: Rig, members: Member[], progress: Progress): Promis
   });
   progress.show(`pace of ${others.length}, none stuck any more`);
   const after = await pace(rig, others, freeMs);
-  const idle = await outOfWork(rig, others);
+  const out = await outOfWork(rig, others);
   progress.end();
 
-  const free = (before + after) / 2;
-  const cost = 1 - during / free;
+  const free = (before.invoices + after.invoices) / 2;
+  const cost = 1 - during.invoices / free;
   console.log(
     table([
-      ["invoices a minute of the others, none stuck", `${before.toFixed(0)}, then ${after.toFixed(0)}`],
-      ["with one stuck", during.toFixed(0)],
+      [
+        "invoices a minute of the others, none stuck",
+        `${before.invoices.toFixed(0)}, then ${after.invoices.toFixed(0)}`,
+      ],
+      ["with one stuck", during.invoices.toFixed(0)],
       ["which costs", `${(cost * 100).toFixed(1)} %`],
+      ["organisations of which none was taken meanwhile", [before, during, after].map(({ idle }) => idle).join(", ")],
     ]),
   );
-  if (idle > 0) return [`${idle} organisations had nothing left to send, so no pace was measured: raise --backlog`];
+  if (out > 0) return [`${out} organisations had nothing left to send, so no pace was measured: raise --backlog`];
   return cost < mayCost ? [] : [`one stuck organisation costs the others ${(cost * 100).toFixed(1)} % of their pace`];
 }
 
@@ -137,7 +156,7 @@ async function outOfWork(rig: Rig, members: Member[]): Promise<number> {
   return members.filter(({ workspaceId }) => !rows.some((row) => row.workspace_id === workspaceId)).length;
 }
 
-/** What the first part left over is not to be measured in the second. */
+/** What the first part left over, and the minute that it filled, are not to be measured in the second. */
 async function quiet(rig: Rig): Promise<void> {
   const isQuiet = async (): Promise<boolean> => {
     const { rows } = await rig.sql.query(
@@ -146,6 +165,7 @@ async function quiet(rig: Rig): Promise<void> {
     return rows.length === 0;
   };
   if (!(await until(isQuiet, { withinMs: 120_000, everyMs: 500 }))) throw new Error("what was asked for is not done");
+  await delay(aMinuteMs);
 }
 
 await withRig({ workers: processes }, async (rig) => {

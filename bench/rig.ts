@@ -35,10 +35,8 @@ const secret = "a secret that only benches use, of more than 32 bytes";
 
 export class Rig {
   readonly workers: ServiceProcess[] = [];
-  /** What processes that are gone said of more than a warning. */
-  private readonly lastWords: Complaint[] = [];
-  /** How many of them ended, though nobody told them to, after they had been up. */
-  private dead = 0;
+  /** Those whose place others have taken. */
+  private readonly gone: ServiceProcess[] = [];
   api: ServiceProcess;
   private readonly clients: GraphqlClient[] = [];
   private closing: Promise<void> | undefined;
@@ -96,25 +94,25 @@ export class Rig {
 
   /** Puts a new process in a worker's place. */
   replaceWorker(index: number): ServiceProcess {
-    this.bury(this.workers[index]);
+    this.gone.push(...this.workers.slice(index, index + 1));
     return (this.workers[index] = this.spawn("worker"));
   }
 
   /** Ends api and workers as a deploy would, and starts others. Clients made before do not know where they are. */
   async redeploy(): Promise<void> {
     await Promise.all([this.api, ...this.workers].map((each) => each.stop()));
-    this.bury(this.api);
+    this.gone.push(this.api);
     this.api = this.spawn("api");
     for (const index of this.workers.keys()) this.replaceWorker(index);
     await Promise.all([this.api, ...this.workers].map(({ listening }) => listening));
   }
 
-  /** What processes of the service said of more than a warning, and how many ended though nobody told them to. */
+  /** What processes of the service said of more than a warning, and how many ended by themselves after they had been up. */
   health(): { complaints: Complaint[]; deaths: number } {
-    const all = [this.api, ...this.workers];
+    const all = [...this.gone, this.api, ...this.workers];
     return {
-      complaints: [...this.lastWords, ...all.flatMap(({ complaints }) => complaints)],
-      deaths: this.dead + all.filter(({ died }) => died).length,
+      complaints: all.flatMap(({ complaints }) => complaints),
+      deaths: all.filter(({ died, url }) => died && url !== "").length,
     };
   }
 
@@ -154,18 +152,10 @@ export class Rig {
     return new ServiceProcess(this.build.main, { ...this.environment, ROLE: role });
   }
 
-  private bury(process: ServiceProcess | undefined): void {
-    if (!process) return;
-    this.lastWords.push(...process.complaints.splice(0));
-    if (process.died && process.url !== "") this.dead += 1;
-  }
-
   private async endProcesses(): Promise<void> {
     await Promise.all(this.clients.map((client) => client.close()));
-    const all = [this.api, ...this.workers];
-    all.forEach((each) => this.bury(each));
     // No state is in them, and one that is stopped would not hear anything gentler.
-    await Promise.all(all.map((each) => each.kill()));
+    await Promise.all([this.api, ...this.workers].map((each) => each.kill()));
   }
 }
 

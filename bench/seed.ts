@@ -9,16 +9,19 @@ export interface Wish {
   invoices: number;
   /** Begins their numbers and names; another one, another set. */
   prefix: string;
-  /** Whose participants are billed; by default new ones, one for four invoices. */
+  /** Whose participants are billed; by default new ones. */
   billed?: string;
+  /** How many invoices one participant is billed for; 4 where nothing is said. */
+  each?: number;
   status?: "DRAFT" | "APPROVED";
 }
 
-const invoicesEach = 4;
-
 /** Makes the invoices, with participants where they have none yet. */
-export async function seed(sql: pg.Pool, { workspaceId, invoices, prefix, billed, status }: Wish): Promise<void> {
-  const participants = Math.ceil(invoices / invoicesEach);
+export async function seed(
+  sql: pg.Pool,
+  { workspaceId, invoices, prefix, billed, each = 4, status }: Wish,
+): Promise<void> {
+  const participants = Math.ceil(invoices / each);
   if (billed === undefined) {
     await sql.query(
       `INSERT INTO participant (workspace_id, id, contact_number, name, plan_management, updated_at)
@@ -35,12 +38,12 @@ export async function seed(sql: pg.Pool, { workspaceId, invoices, prefix, billed
          amount_due, created_at, updated_at)
        SELECT $1, gen_random_uuid(), $2 || '-' || lpad(n::text, 6, '0'), billed.id, $5, current_date, current_date + 14, 'AUD', 'EXCLUSIVE', 100, 0, 100,
          100, now(), now()
-       FROM generate_series(0, $4 - 1) n JOIN billed ON billed.position = n / ${invoicesEach}
+       FROM generate_series(0, $4 - 1) n JOIN billed ON billed.position = n / $6::integer
        RETURNING id)
      INSERT INTO line_item (workspace_id, id, invoice_id, position, description, quantity, unit_amount, tax_rate_id, tax_percent, tax_amount, line_amount)
      SELECT $1, gen_random_uuid(), made.id, 0, 'Support', 1, 100, i.default_tax_rate_id, 0, 0, 100
      FROM made CROSS JOIN integration i WHERE i.workspace_id = $1`,
-    [workspaceId, prefix, billed ?? prefix, invoices, status ?? "APPROVED"],
+    [workspaceId, prefix, billed ?? prefix, invoices, status ?? "APPROVED", each],
   );
   // As autovacuum would have by then: without it the first queries go by wrong guesses.
   await sql.query("ANALYZE invoice, participant, line_item");
