@@ -30,6 +30,9 @@ const drainedWithinMs = 60_000;
 /** So long it is looked whether it drains at all. */
 const patienceMs = 180_000;
 
+/** What a layer is there for, which must happen where it is to be missed: no answer to a write, or an error, which its key then repeats. */
+const whatItIsFor = { none: undefined, key: "lost-answer", lookup: "500-after-write" } as const;
+
 /** What the rig must be started with. */
 export function surroundings(options: Pick<OrdealOptions, "window" | "break">): {
   environment: Record<string, string>;
@@ -61,8 +64,7 @@ export async function endure(rig: Rig, options: OrdealOptions, tell: (line: stri
   if (options.numbering === "ours") {
     await client.ask("mutation { updateIntegration(input: { numbering: OUR_NUMBERS }) { numbering } }");
   }
-  // With the look-up broken, what it is for must happen: a write that was made and answered by an error, which its key then repeats.
-  await stirXero(rig, options.seed, options.break === "lookup" ? { "500-after-write": 0.1 } : {});
+  await stirXero(rig, options.seed, whatItIsFor[options.break]);
 
   const storm = new Storm(rig, options);
   const started = performance.now();

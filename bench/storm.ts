@@ -34,10 +34,14 @@ const patienceMs = 60_000;
 /** Share of the calls that Xero fails, by kind. */
 const failing = { "lost-answer": 0.04, "503-unavailable": 0.03, "429-minute": 0.03, "500-after-write": 0.02 };
 
-/** Lets Xero fail and be slow from now on; `boost` raises a kind's share. */
-export async function stirXero(rig: Rig, seed: number, boost: Partial<typeof failing> = {}): Promise<void> {
+/** Lets Xero fail and be slow from now on; with `often`, a fourth of all writes of invoices by that fault too. */
+export async function stirXero(rig: Rig, seed: number, often?: keyof typeof failing): Promise<void> {
   const match = { path: "^/api.xro/" };
-  for (const [index, [fault, probability]] of Object.entries({ ...failing, ...boost }).entries()) {
+  if (often !== undefined) {
+    const writes = { method: "PUT", path: "/Invoices$" };
+    await rig.sandbox.control("faults", { match: writes, fault: often, probability: 0.25, seed: seed + 20 });
+  }
+  for (const [index, [fault, probability]] of Object.entries(failing).entries()) {
     await rig.sandbox.control("faults", { match, fault, probability, seed: seed + index, retryAfterSeconds: 1 });
   }
   // As Xero is: so that calls are found in hand, before and after the write.
