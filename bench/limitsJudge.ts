@@ -11,6 +11,11 @@ export interface LoggedCall {
   fault?: string;
 }
 
+export interface CallLogged {
+  calls: LoggedCall[];
+  maxInFlightByTenant: Record<string, number>;
+}
+
 const inProgress = 5;
 const aMinute = 60;
 const retryAfterMs = 4_000;
@@ -18,25 +23,32 @@ const retryAfterMs = 4_000;
 /** What was on its way already when the refusal came. */
 const onItsWayMs = 500;
 
+export function mostInProgress({ maxInFlightByTenant }: CallLogged): number {
+  return Math.max(0, ...Object.values(maxInFlightByTenant));
+}
+
+/** Where more calls were made than Xero allows; empty: nowhere. */
+export function breaches(log: CallLogged): string[] {
+  const most = mostInProgress(log);
+  const refused = log.calls.filter(({ status, fault }) => status === 429 && fault !== "429-minute").length;
+  return [
+    ...(most > inProgress ? [`${most} calls of one organisation were in progress at once`] : []),
+    ...(refused > 0 ? [`Xero refused ${refused} calls as too many`] : []),
+  ];
+}
+
 /** Judges calls among which refusals with a Retry-After of four seconds were thrown in (`429-minute`). */
-export function judgeCalls(log: { calls: LoggedCall[]; maxInFlightByTenant: Record<string, number> }): {
-  reasons: string[];
-  figures: (string | number)[][];
-} {
+export function judgeCalls(log: CallLogged): { reasons: string[]; figures: (string | number)[][] } {
   const byTenant = new Map<string, LoggedCall[]>();
   for (const call of log.calls) {
     if (call.tenantId !== undefined) byTenant.set(call.tenantId, [...(byTenant.get(call.tenantId) ?? []), call]);
   }
   const injected = log.calls.filter(({ fault }) => fault === "429-minute");
-  const breaches = log.calls.filter(({ status, fault }) => status === 429 && fault === undefined);
   const tooEarly = [...byTenant.values()].flatMap(beforeRetryAfter);
-  const most = Math.max(0, ...Object.values(log.maxInFlightByTenant));
   const fullest = [...byTenant.values()].map(mostInAMinute);
   const atTheLimit = fullest.filter((count) => count >= aMinute).length;
 
-  const reasons: string[] = [];
-  if (most > inProgress) reasons.push(`${most} calls of one organisation were in progress at once`);
-  if (breaches.length > 0) reasons.push(`Xero refused ${breaches.length} calls as too many`);
+  const reasons = breaches(log);
   if (tooEarly.length > 0) reasons.push(`${tooEarly.length} calls came before Retry-After was over`);
   if (injected.length === 0) reasons.push("no refusal was thrown in, so nothing is known of Retry-After");
   if (atTheLimit === 0)
@@ -45,12 +57,11 @@ export function judgeCalls(log: { calls: LoggedCall[]; maxInFlightByTenant: Reco
     reasons,
     figures: [
       ["calls", log.calls.length],
-      ["most in progress for one organisation", most],
+      ["most in progress for one organisation", mostInProgress(log)],
       ["most in any 60 s for one organisation", Math.max(0, ...fullest)],
       ["organisations that came to sixty", atTheLimit],
       ["refusals thrown in", injected.length],
       ["calls before their Retry-After", tooEarly.length],
-      ["refusals that Xero meant", breaches.length],
     ],
   };
 }
