@@ -29,7 +29,11 @@ export interface WorkerServices {
   sweep: Sweep;
 }
 
-const concurrency = 4;
+/** Jobs wait for Xero most of their time, so many go at once, and an organisation that is slow takes one of many. */
+const concurrency = 16;
+
+/** The queue's own statements are short. */
+const queueConnections = 6;
 
 /** How long a process that stops waits for the care of grants, which waits for Xero. What it leaves in doubt another settles. */
 const patienceMs = 10_000;
@@ -52,7 +56,11 @@ export class Worker {
   /** Starts to take jobs; resolves once it does. */
   start(): void {
     const { url, logger } = this.options;
-    this.connections = new Pool({ connectionString: url, max: concurrency + 2, application_name: "ledgerline-worker" });
+    this.connections = new Pool({
+      connectionString: url,
+      max: queueConnections,
+      application_name: "ledgerline-worker",
+    });
     this.connections.on("error", (error) =>
       logger.warn({ reason: messageOf(error) }, "a worker's database connection was lost"),
     );
@@ -75,16 +83,21 @@ export class Worker {
       logger.fatal({ err: error }, "the workers stopped: restart this process"),
     );
     this.database.signals.on("jobs", this.nudge);
-    this.sweepTimer = setInterval(() => {
-      const { sweep, schedule, connectionCare } = this.services;
-      this.sweeping ??= this.guarded(async () => {
-        await sweep.run();
-        await schedule.run();
-        await connectionCare.run();
-      }).finally(() => (this.sweeping = null));
-      // Waits for Xero, and keeps nothing else waiting.
-      this.caring ??= this.guarded(() => connectionCare.runGrants()).finally(() => (this.caring = null));
-    }, this.options.sweepEveryMs);
+    // At once as well: it may have been started because another died.
+    this.look();
+    this.sweepTimer = setInterval(() => this.look(), this.options.sweepEveryMs);
+  }
+
+  /** Wakes what was forgotten or has come due, without waiting for it. */
+  private look(): void {
+    const { sweep, schedule, connectionCare } = this.services;
+    this.sweeping ??= this.guarded(async () => {
+      await sweep.run();
+      await schedule.run();
+      await connectionCare.run();
+    }).finally(() => (this.sweeping = null));
+    // Waits for Xero, and keeps nothing else waiting.
+    this.caring ??= this.guarded(() => connectionCare.runGrants()).finally(() => (this.caring = null));
   }
 
   /** Stops taking jobs and waits for those in hand. */

@@ -39,6 +39,9 @@ const mostLanes = 5;
 /** An organisation whose Xero fails is left alone for this long at most. */
 const longestPauseMs = 60_000;
 
+/** After so long an organisation lets those that wait for a worker go first. */
+const sliceMs = 5_000;
+
 /** How an organisation's work goes in this process. */
 interface Going {
   lanes: number;
@@ -89,7 +92,9 @@ export class Pusher {
   }
 
   private async run(workspaceId: string, connectionId: string, going: Going, openLane: () => void): Promise<void> {
+    const until = Date.now() + sliceMs;
     for (;;) {
+      if (Date.now() > until) return this.wakeIn(workspaceId, connectionId, 0);
       const pauseMs = going.pausedUntil - Date.now();
       if (pauseMs > 0) return this.wakeIn(workspaceId, connectionId, pauseMs);
       const found = await this.book.next(workspaceId, connectionId);
