@@ -904,6 +904,7 @@ describe("a role", () => {
     syncInvoice: ["bookkeeper", `syncInvoice(id: "${unknownId}") { id }`],
     syncInvoices: ["bookkeeper", "syncInvoices(ids: []) { id }"],
     updateIntegration: ["admin", "updateIntegration(input: { enabled: null }) { enabled }"],
+    voidInvoice: ["bookkeeper", `voidInvoice(id: "${unknownId}") { id }`],
   };
 
   it("is asked for by every mutation", async () => {

@@ -174,6 +174,18 @@ describe("a link that nobody uses", () => {
     ]);
   });
 
+  it("is ended too when it waits to be renewed, and of its alerts one is left", async () => {
+    const link = await newLink(service, "never-renewed", { setUp: false });
+    await service.control("revoke", { userId: link.userId });
+    await expireToken(link);
+    await link.client.send("mutation { refreshXeroData { enabled } }");
+    await untilStatus(link, "RECONNECT_REQUIRED");
+    await idle(link, 50);
+    await idle(link, 61);
+    await untilStatus(link, "DISCONNECTED_INACTIVE");
+    expect(await alertStates(link.client)).toEqual(["CONNECTION_LOST RESOLVED", "DISCONNECTED_INACTIVE OPEN"]);
+  });
+
   it("is ended here at once and at Xero later when Xero is down", async () => {
     const link = await newLink(service, "lapses-while-down", { setUp: false });
     const match = { method: "DELETE", path: "/connections/" };

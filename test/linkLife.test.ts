@@ -330,6 +330,20 @@ describe("a disconnect", () => {
   });
 });
 
+it("a disconnect that meets a dead grant tells the user's other workspaces at once", async () => {
+  const first = await newLink(service, "dead-first");
+  const { tenantId } = await service.control<{ tenantId: string }>("organisations/add", { name: "Of dead-second" });
+  const client = await service.client("admin", "dead-second");
+  const second = { ...first, workspace: "dead-second", tenantId, client };
+  await consentTo(second);
+  const id = (await organisations(client))[0]?.id ?? "";
+  await service.control("revoke", { userId: first.userId });
+  await expireToken(first);
+  await disconnect(first);
+  expect(await untilStatus({ client, id }, "RECONNECT_REQUIRED")).toMatchObject({ tenantId });
+  expect((await alertsOf(client, "OPEN")).map(({ kind }) => kind)).toEqual(["CONNECTION_LOST"]);
+});
+
 describe("a service that is started again", () => {
   it("ends at Xero what was disconnected while Xero was down", async () => {
     const first = await startService();

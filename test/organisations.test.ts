@@ -502,6 +502,24 @@ describe("an organisation that is connected again", () => {
     await untilReleased();
     expect([await links(tenantId), await revocations()]).toEqual([[], 1]);
   });
+
+  it("by the same user, who has other organisations too, is ended under whichever id it has by then", async () => {
+    const userId = await addUser();
+    const tenantId = await addOrganisation("Renewed beside another");
+    const another = await addOrganisation("Stays connected");
+    await setUp("another", { organisations: [another], userId });
+    const a = await setUp("beside a", { organisations: [tenantId], userId });
+    const b = await setUp("beside b", { organisations: [tenantId], userId });
+    await runSql(service, "UPDATE connection SET check_due_at = now() + interval '1 day' WHERE tenant_id = $1", [
+      tenantId,
+    ]);
+    await service.control("disconnect", { tenantId });
+    expect(await connect(a, { organisations: [tenantId], userId })).toBe("?xero=connected");
+    await untilReleased();
+    for (const client of [a, b]) expect(await disconnect(client, tenantId)).toBe("DISCONNECTED");
+    await untilReleased();
+    expect([await links(tenantId), (await links(another)).length]).toEqual([[], 1]);
+  });
 });
 
 describe("an invoice", () => {

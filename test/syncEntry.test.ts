@@ -327,6 +327,25 @@ describe("what was refused is queued by the change that mends it:", () => {
     await untilSync(client, id, "SYNCED");
   });
 
+  it.each<[string, (client: GraphqlClient, tenantId: string) => Promise<unknown>, string]>([
+    ["the switch is off", (client) => update(client, { enabled: false }), "XERO_DISABLED"],
+    ["the link is down", (_client, tenantId) => service.control("disconnect", { tenantId }), "XERO_NOT_CONNECTED"],
+  ])("though %s just then: it is queued when that is over", async (_when, stop, code) => {
+    const { client, tenantId } = await fresh();
+    const { id: participantId } = await saveParticipant(client, { planManagement: "AGENCY_MANAGED" });
+    const { id } = await refused(client, { participantId }, "INVALID_INVOICE");
+    await stop(client, tenantId);
+    if (code === "XERO_NOT_CONNECTED") await client.send("mutation { refreshXeroData { enabled } }");
+    await saveParticipant(client, { id: participantId, planManagement: "SELF_MANAGED" });
+    expect((await readInvoice(client, id)).syncError?.code).toBe(code);
+    if (code === "XERO_DISABLED") await update(client, { enabled: true });
+    else {
+      await service.control("consent/next", { organisations: [tenantId] });
+      await consent(client);
+    }
+    await untilSync(client, id, "SYNCED");
+  });
+
   it("its mapping", async () => {
     const { client } = await fresh();
     const { taxRates } = await client.ask<{ taxRates: { id: string; xeroTaxRate: { taxType: string } | null }[] }>(

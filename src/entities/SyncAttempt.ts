@@ -27,6 +27,7 @@ export type SyncAction = "CREATE" | "UPDATE" | "VOID";
 @Index("uq_sync_attempt_live", { synchronize: false })
 @Index("ix_sync_attempt_due", { synchronize: false })
 @Index("ix_sync_attempt_live_run", { synchronize: false })
+@Index("ix_sync_attempt_resent", { synchronize: false })
 @Index("ix_sync_attempt_run", ["workspaceId", "runId", "id"])
 @Index("ix_sync_attempt_invoice", ["workspaceId", "invoiceId", "id"])
 @Index("ix_sync_attempt_batch", ["workspaceId", "batchId"])

@@ -17,6 +17,7 @@ import { type XeroGateway } from "../xero/XeroGateway.js";
 import { loadIntegration } from "./Integrations.js";
 import { find, isId } from "./loading.js";
 import { applyAnswer } from "./Payments.js";
+import { suspectDoubles } from "./sync/Doubles.js";
 import { isTransient } from "./sync/syncErrors.js";
 import { backOffMs } from "./sync/outcomes.js";
 
@@ -154,15 +155,18 @@ export class Puller {
       const [status, detail] = outcomeOf(event);
       return { id: event.id, status, detail, was: event.detail };
     });
-    await this.database.inWorkspace(connection.workspaceId, (tx) =>
-      tx.manager.query(
+    await this.database.inWorkspace(connection.workspaceId, async (tx) => {
+      await tx.manager.query(
         `UPDATE webhook_event w SET status = r.status, detail = r.detail
          FROM jsonb_to_recordset($2::jsonb) AS r (id uuid, status text, detail text, was text)
          -- One that was marked anew since it was read is left, and is applied again.
          WHERE w.workspace_id = $1 AND w.id = r.id AND w.detail IS NOT DISTINCT FROM r.was`,
         [tx.workspaceId, JSON.stringify(rows)],
-      ),
-    );
+      );
+      if (events.some((event, index) => isEcho(event) && rows[index]?.status === "IGNORED")) {
+        await suspectDoubles(tx, connection.id);
+      }
+    });
   }
 
   /** What Xero refuses for good ends the events; whatever else it says they wait, and are looked at again later. */

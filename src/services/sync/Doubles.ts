@@ -6,6 +6,7 @@
 import { type Database, type WorkspaceTransaction } from "../../database.js";
 import { type Connection } from "../../entities/Connection.js";
 import { type Invoice } from "../../entities/Invoice.js";
+import { enqueue } from "../../jobs/queue.js";
 import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { type CallOptions, type XeroGateway } from "../../xero/XeroGateway.js";
@@ -43,6 +44,20 @@ export class Doubles {
     });
     return null;
   }
+}
+
+/**
+ * An invoice that nobody here knows was created in Xero: it may be the copy of one that was sent under more than one key of late, so those are
+ * looked at again.
+ */
+export async function suspectDoubles(tx: WorkspaceTransaction, connectionId: string): Promise<void> {
+  const rows: unknown = await tx.manager.query(
+    `UPDATE invoice i SET recheck_at = now() FROM sync_attempt a
+     WHERE a.workspace_id = $1 AND a.connection_id = $2 AND a.resent AND a.finished_at > now() - interval '1 day'
+       AND i.workspace_id = $1 AND i.id = a.invoice_id AND i.sync_status = 'SYNCED' RETURNING 1`,
+    [tx.workspaceId, connectionId],
+  );
+  if ((rows as [unknown[]])[0].length > 0) enqueue(tx, "push", { workspaceId: tx.workspaceId, connectionId });
 }
 
 /** Takes what is due, put off for everybody else; should this process die, it is due again. */
