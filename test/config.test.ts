@@ -71,6 +71,7 @@ describe("defaults", () => {
         timeoutMs: 30_000,
       },
       syncLeaseMs: 90_000,
+      keyLifeMs: 300_000,
       connection: { checkEveryMs: 86_400_000, warnAfterMs: 45 * 86_400_000, inactiveAfterMs: 60 * 86_400_000 },
       encryptionKeys: [{ id: "a", key: Buffer.from(key, "base64") }],
       auth: {
@@ -172,6 +173,8 @@ const malformed: [string, string, RegExp][] = [
   ["SYNC_LEASE", "1.5m", /duration such as/],
   ["SYNC_LEASE", "90 s", /duration such as/],
   ["SYNC_LEASE", "1w", /duration such as/],
+  ["XERO_KEY_LIFE", "6 minutes", /duration such as/],
+  ["XERO_KEY_LIFE", "6m", /at most 5m/],
   ["ENCRYPTION_KEYS", key, /id:base64 of exactly 32 bytes/],
   ["ENCRYPTION_KEYS", "a:c2hvcnQ=", /id:base64 of exactly 32 bytes/],
   ["ENCRYPTION_KEYS", `:${key}`, /id:base64 of exactly 32 bytes/],
@@ -180,6 +183,7 @@ const malformed: [string, string, RegExp][] = [
   ["AUTH_JWKS_URL", "keys", /http\(s\) address/],
   ["CONNECTION_CHECK_EVERY", "daily", /duration such as/],
   ["CONNECTION_CHECK_EVERY", "0s", /more than nothing/],
+  ["CONNECTION_CHECK_EVERY", "31d", /at most 30d/],
   ["CONNECTION_INACTIVE_AFTER", "2 months", /duration such as/],
   ["CONNECTION_WARN_AFTER", "0d", /more than nothing/],
   ["LOG_LEVEL", "verbose", /pino level/],
@@ -262,6 +266,11 @@ describe("settings that do not go together", () => {
     ],
     ["no way to check tokens", without(least, "AUTH_JWT_SECRET"), /AUTH_JWT_SECRET or AUTH_JWKS_URL/],
     ["a key id twice", { ...least, ENCRYPTION_KEYS: `a:${key},a:${otherKey}` }, /ENCRYPTION_KEYS names an id twice/],
+    [
+      "a key that lives no longer than a call",
+      { ...least, XERO_KEY_LIFE: "30s" },
+      /XERO_KEY_LIFE must exceed XERO_REQUEST_TIMEOUT/,
+    ],
     ["a lease as long as the timeout", { ...least, SYNC_LEASE: "30s" }, /SYNC_LEASE must exceed XERO_REQUEST_TIMEOUT/],
     [
       "a warning that would come with the end",

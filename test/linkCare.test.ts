@@ -180,7 +180,6 @@ describe("a link that nobody uses", () => {
     await expireToken(link);
     await link.client.send("mutation { refreshXeroData { enabled } }");
     await untilStatus(link, "RECONNECT_REQUIRED");
-    await idle(link, 50);
     await idle(link, 61);
     await untilStatus(link, "DISCONNECTED_INACTIVE");
     expect(await alertStates(link.client)).toEqual(["CONNECTION_LOST RESOLVED", "DISCONNECTED_INACTIVE OPEN"]);

@@ -195,7 +195,10 @@ describe("while the switch is off", () => {
     await on(link.client);
     await syncInvoice(link.client, id);
     await untilSync(link.client, id, "SYNCED");
-    const calls = await callsOf(service);
+    // Other links of this service may have something to do.
+    const calls = (await callsOf(service)).filter(
+      ({ kind, tenantId }) => kind === "identity" || tenantId === link.tenantId,
+    );
     expect(calls[0]?.grantType).toBe("refresh_token");
   });
 

@@ -11,6 +11,7 @@ import { type WebhookEventStatus } from "./enums.js";
   unique: true,
 })
 @Index("ix_webhook_event_open", { synchronize: false })
+@Index("ix_webhook_event_received", ["workspaceId", "connectionId", "receivedAt"])
 @Index("ix_webhook_event_resource", ["workspaceId", "resourceId"])
 export class WebhookEvent extends WorkspaceRecord {
   @Column({ type: "uuid", nullable: true })

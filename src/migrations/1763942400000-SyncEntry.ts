@@ -21,6 +21,7 @@ export class SyncEntry1763942400000 implements MigrationInterface {
         ADD resent boolean NOT NULL DEFAULT false;
       DROP INDEX ix_sync_attempt_due;
       CREATE INDEX ix_sync_attempt_due ON sync_attempt (workspace_id, connection_id, priority, id) WHERE outcome = 'PENDING' AND batch_id IS NULL;
+      CREATE INDEX ix_webhook_event_received ON webhook_event (workspace_id, connection_id, received_at);
       CREATE INDEX ix_sync_attempt_resent ON sync_attempt (workspace_id, connection_id, finished_at) WHERE resent;
       CREATE INDEX ix_sync_attempt_live_run ON sync_attempt (workspace_id, run_id) WHERE outcome IN ('PENDING', 'UNCERTAIN');
       ALTER TABLE sync_batch
@@ -85,7 +86,7 @@ export class SyncEntry1763942400000 implements MigrationInterface {
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`
       DROP TABLE contact_mirror, xero_contact;
-      DROP INDEX ix_invoice_unsent, ix_invoice_recheck, ix_integration_schedule, ix_sync_attempt_due, ix_sync_attempt_live_run, ix_sync_attempt_resent;
+      DROP INDEX ix_invoice_unsent, ix_invoice_recheck, ix_integration_schedule, ix_sync_attempt_due, ix_sync_attempt_live_run, ix_sync_attempt_resent, ix_webhook_event_received;
       ALTER TABLE contact_link DROP warnings;
       ALTER TABLE connection DROP period_lock_date, DROP end_of_year_lock_date;
       ALTER TABLE invoice DROP revision, DROP sent_revision, DROP void_requested, DROP recheck_at;

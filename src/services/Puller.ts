@@ -101,7 +101,7 @@ export class Puller {
     const invoiceOf = new Map<string, string | null>();
     const echoes = new Set<string>();
     for (const event of events) {
-      if (isEcho(event) && ours.has(event.resourceId)) echoes.add(event.id);
+      if (isEcho(event) && event.detail === null && ours.has(event.resourceId)) echoes.add(event.id);
       else if (event.category === "INVOICE")
         invoiceOf.set(event.id, ours.has(event.resourceId) ? event.resourceId : null);
       else if (event.category === "PAYMENT" && isId(event.resourceId)) {

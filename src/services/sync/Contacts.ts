@@ -146,10 +146,10 @@ export class Contacts {
   ): Promise<void> {
     const { workspaceId, id: connectionId } = connection;
     await this.database.inWorkspace(workspaceId, async (tx) => {
-      const mine = await this.mirrors.release(tx, connectionId, leaseId);
+      const all = wanted.flatMap(({ attempts }) => attempts);
       // Whoever took over does it anew and finds what was made; the contacts that were linked stay.
-      if (!mine) return;
-      const ids = wanted.flatMap(({ attempts }) => attempts.map(({ id }) => id));
+      if (!(await this.mirrors.release(tx, connectionId, leaseId))) return addCalls(tx, all, calls);
+      const ids = all.map(({ id }) => id);
       const open = new Map(
         (
           await tx.manager.find(SyncAttempt, {
@@ -175,7 +175,7 @@ export class Contacts {
       await applyChanges(tx, refused);
       // No invoice was sent.
       if (failure) await putBackAfter(tx, connection, left, failure);
-      await addCalls(tx, [...open.values()], calls);
+      await addCalls(tx, all, calls);
       // Others that waited for the lease may send now what is settled.
       enqueue(tx, "push", { workspaceId, connectionId });
     });

@@ -74,13 +74,23 @@ export function backOffMs(failures: number): number {
 
 /**
  * An event for an invoice may have come before its id was written back; it was ignored as nobody's, or is about to be: now it is somebody's.
- * The mark in `detail` tells whoever is just applying it that what was found out of it no longer holds.
+ * The mark in `detail` tells whoever is just applying it that what was found out of it no longer holds. That an invoice was created is no news to
+ * whoever sent it, unless a payment was announced meanwhile, which may have been this one's and nobody's then.
  */
 export async function requeueEvents(tx: WorkspaceTransaction, connectionId: string, xeroIds: string[]): Promise<void> {
   const rows: unknown = await tx.manager.query(
-    `UPDATE webhook_event SET status = 'RECEIVED', detail = 'the invoice was written back'
-     WHERE workspace_id = $1 AND connection_id = $2 AND status IN ('RECEIVED', 'IGNORED') AND resource_id = ANY($3) RETURNING 1`,
+    `UPDATE webhook_event e SET status = n.status, detail = n.detail
+     FROM (SELECT id, CASE WHEN is_news THEN 'RECEIVED' ELSE 'APPLIED' END AS status,
+                  CASE WHEN is_news THEN 'the invoice was written back' ELSE 'it was created from here' END AS detail
+           FROM (SELECT id, event_type <> 'CREATE' OR EXISTS (
+                   SELECT FROM webhook_event p WHERE p.workspace_id = $1 AND p.connection_id = $2
+                     AND p.received_at > now() - interval '1 hour' AND p.category NOT IN ('INVOICE', 'CONTACT')) AS is_news
+                 FROM webhook_event WHERE workspace_id = $1 AND connection_id = $2 AND status IN ('RECEIVED', 'IGNORED') AND resource_id = ANY($3)) known) n
+     WHERE e.workspace_id = $1 AND e.id = n.id RETURNING e.status`,
     [tx.workspaceId, connectionId, xeroIds],
   );
-  if ((rows as [unknown[]])[0].length > 0) enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId });
+  const [changed] = rows as [{ status: string }[]];
+  if (changed.some(({ status }) => status === "RECEIVED")) {
+    enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId });
+  }
 }
