@@ -249,7 +249,7 @@ class ColumnNames extends DefaultNamingStrategy {
 }
 
 /** A server that is just starting, or restarting, is waited for so long. */
-const patienceMs = 10_000;
+const patienceMs = 5_000;
 
 /** Connects; does not migrate. Throws when the database cannot be reached within some seconds. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
@@ -284,7 +284,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       break;
     } catch (error) {
       if (!isLostDatabase(error) || Date.now() > waitUntil) throw error;
-      options.logger.warn({ reason: messageOf(error) }, "waiting for the database");
+      options.logger.debug({ reason: messageOf(error) }, "waiting for the database");
       await delay(500);
     }
   }
