@@ -263,6 +263,7 @@ function checkEditable(invoice: Invoice, participantId: string): void {
   const locked = (why: string) => new AppError("INVOICE_LOCKED", `Invoice ${invoice.number} can't be changed: ${why}.`);
   if (invoice.status === "VOIDED") throw locked("it is voided");
   if (invoice.status === "PAID" || invoice.status === "PARTIALLY_PAID") throw locked("payments are applied to it");
+  if (invoice.voidRequested) throw locked("it is being voided");
   if (underWay.includes(invoice.syncStatus)) throw locked("it is on its way to Xero; try again when it has arrived");
   if (invoice.xeroStatus === "VOIDED" || invoice.xeroStatus === "DELETED") throw locked("it was voided in Xero");
   if (invoice.status !== "DRAFT" && invoice.participantId !== participantId) {

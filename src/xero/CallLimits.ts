@@ -20,7 +20,7 @@ const minuteMs = 61_000;
 const countedLimit = 600;
 
 /** How long a call waits for a place in progress before whoever wants it is told to come again. */
-const usualPatienceMs = 10_000;
+const patienceMs = 10_000;
 const lookAgainMs = 60;
 
 /** So long the last word on a day's calls is believed when it says that hardly any are left. */
@@ -70,11 +70,7 @@ export class CallLimits {
    * A place for one call; give it back when the call is over (one that is not, because its process died, is free again after twice the
    * time-out). Waits a while for others to finish. Throws XeroFailure RATE_LIMITED, with when to come again; nothing was sent then.
    */
-  async take(
-    tenantId: string,
-    operation: string,
-    { background, patienceMs = usualPatienceMs }: { background: boolean; patienceMs?: number | undefined },
-  ): Promise<Place> {
+  async take(tenantId: string, operation: string, { background }: { background: boolean }): Promise<Place> {
     const waitUntil = Date.now() + patienceMs;
     const id = randomUUID();
     for (;;) {

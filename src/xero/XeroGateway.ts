@@ -35,8 +35,6 @@ export interface CallOptions {
   count?: (calls: number) => void;
   /** Nobody waits for it: it leaves the last of a day's calls to those who do. */
   background?: boolean;
-  /** How long each call waits for a place within the limits; whoever holds a lease must not wait for long. */
-  patienceMs?: number;
   /** The place that was reserved for the first of its calls. */
   place?: Place;
   /** Run right before each request, when its place within the limits is taken; what it throws is passed on and nothing is sent. */
@@ -95,7 +93,7 @@ export class XeroGateway {
     target: Target,
     accessToken: string,
     { answers, places, returns }: Calls,
-    { background = false, patienceMs, beforeSend, place: reserved }: CallOptions,
+    { background = false, beforeSend, place: reserved }: CallOptions,
   ): XeroAccounting {
     const { apiUrl, timeoutMs } = this.options;
     return new XeroAccounting({
@@ -106,9 +104,7 @@ export class XeroGateway {
       beforeCall: async (operation) => {
         await Promise.all(returns);
         const place =
-          reserved?.used === false
-            ? reserved
-            : await this.limits.take(target.tenantId, operation, { background, patienceMs });
+          reserved?.used === false ? reserved : await this.limits.take(target.tenantId, operation, { background });
         place.used = true;
         try {
           // Again before each, for a piece of work may be long and a place have to be waited for.

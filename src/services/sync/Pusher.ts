@@ -39,6 +39,8 @@ const mostLanes = 5;
 /** An organisation whose Xero fails is left alone for this long at most. */
 const longestPauseMs = 60_000;
 
+const dataSeenForMs = 60_000;
+
 /** After so long an organisation lets those that wait for a worker go first. */
 const sliceMs = 5_000;
 
@@ -48,6 +50,8 @@ interface Going {
   /** Failures in a row that should pass, and until when Xero is left alone for them. */
   failures: number;
   pausedUntil: number;
+  /** When it was last seen to that the copy of the organisation's data is no old one. */
+  dataSeenAt: number;
 }
 
 export class Pusher {
@@ -72,7 +76,7 @@ export class Pusher {
    * any number of processes.
    */
   async push(workspaceId: string, connectionId: string): Promise<void> {
-    const going = this.going.get(connectionId) ?? { lanes: 0, failures: 0, pausedUntil: 0 };
+    const going = this.going.get(connectionId) ?? { lanes: 0, failures: 0, pausedUntil: 0, dataSeenAt: 0 };
     this.going.set(connectionId, going);
     const lanes: Promise<void>[] = [];
     const openLane = (): void => {
@@ -99,7 +103,8 @@ export class Pusher {
       if (pauseMs > 0) return this.wakeIn(workspaceId, connectionId, pauseMs);
       const found = await this.book.next(workspaceId, connectionId);
       if (!found) return;
-      const failure = await this.take(found.connection, found.next, openLane);
+      const failure =
+        (await this.refreshData(found.connection, going)) ?? (await this.take(found.connection, found.next, openLane));
       if (failure?.kind === "RATE_LIMITED") {
         return this.wakeIn(workspaceId, connectionId, failure.retryAfterMs ?? 1_000);
       }
@@ -120,7 +125,6 @@ export class Pusher {
   ): Promise<XeroFailure | null> {
     const { workspaceId, id } = connection;
     try {
-      await this.organisationData.refreshWhereOld(connection);
       if (step === "SETTLE_CONTACTS") {
         return await this.contacts.settle(workspaceId, id, { background, onReady: openLane });
       }
@@ -141,6 +145,19 @@ export class Pusher {
       if (!(error instanceof XeroFailure)) throw error;
       return error;
     }
+  }
+
+  /** Before anything is sent by the copy of the organisation's data. What keeps it from being read, and does not pass, keeps back nothing else. */
+  private async refreshData(connection: Connection, going: Going): Promise<XeroFailure | null> {
+    if (Date.now() - going.dataSeenAt < dataSeenForMs) return null;
+    try {
+      await this.organisationData.refreshWhereOld(connection);
+    } catch (error) {
+      if (!(error instanceof XeroFailure)) throw error;
+      if (isTransient(error)) return error;
+    }
+    going.dataSeenAt = Date.now();
+    return null;
   }
 
   private async wakeIn(workspaceId: string, connectionId: string, ms: number): Promise<void> {
