@@ -292,7 +292,7 @@ describe("an event is not lost", () => {
     await service.control("role", { endpoint: "Invoices", allowed: true });
     // Some minutes later the service looks again by itself; here they are over at once.
     // The refusal is logged before the wait is written down, so there may be none to end yet.
-    const endWait = "UPDATE connection SET pull_not_before = NULL WHERE pull_not_before IS NOT NULL RETURNING id";
+    const endWait = "UPDATE connection SET pull_not_before = NULL WHERE pull_not_before > now() RETURNING id";
     while ((await runSql(service, endWait)).length === 0);
     await runSql(
       service,
