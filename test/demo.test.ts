@@ -12,7 +12,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, it, jest } from "@jest/globals";
+
+// Whole processes, which another file's eight may keep from the processor: what is tested is what they do, not how soon.
+jest.setTimeout(180_000);
 
 type Program = ChildProcessByStdio<null, Readable, Readable>;
 
