@@ -13,6 +13,8 @@ const forgotten = `
   SELECT 'push', b.workspace_id, b.connection_id, b.state = 'SENT' FROM sync_batch b
   WHERE b.state <> 'DONE' AND b.lease_until < now() AND (b.not_before IS NULL OR b.not_before < now())
   UNION
+  SELECT 'push', i.workspace_id, i.connection_id, true FROM invoice i WHERE i.recheck_at < now() - interval '5 s' AND i.sync_status = 'SYNCED'
+  UNION
   SELECT 'pull', w.workspace_id, w.connection_id, true FROM webhook_event w
   WHERE w.status = 'RECEIVED' AND w.connection_id IS NOT NULL AND w.received_at < now() - interval '5 s'`;
 
