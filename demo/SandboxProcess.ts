@@ -35,7 +35,8 @@ export class SandboxProcess {
   async control<T = unknown>(call: string, body: object = {}): Promise<T> {
     const response = await fetch(`${this.address.url}/sandbox/${call}`, {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      // Calls may be as far apart as the stand-in keeps an idle connection, which it would then close under the next.
+      headers: { "content-type": "application/json", connection: "close" },
       body: JSON.stringify(body),
     });
     const answer = (await response.json()) as T;
