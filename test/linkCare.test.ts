@@ -176,6 +176,8 @@ describe("a link that nobody uses", () => {
 
   it("is ended too when it waits to be renewed, and of its alerts one is left", async () => {
     const link = await newLink(service, "never-renewed", { setUp: false });
+    // A light call in between, with a token that is good still, would find the connection gone and not the grant.
+    await runSql(service, "UPDATE connection SET check_due_at = now() + interval '1 day' WHERE id = $1", [link.id]);
     await service.control("revoke", { userId: link.userId });
     await expireToken(link);
     await link.client.send("mutation { refreshXeroData { enabled } }");
