@@ -23,6 +23,7 @@ import {
   unconnected,
   until,
   untilAlerts,
+  untilDone,
   untilEnded,
   untilStatus,
   update,
@@ -178,6 +179,7 @@ describe("a link that nobody uses", () => {
     const link = await newLink(service, "never-renewed", { setUp: false });
     // A light call in between, with a token that is good still, would find the connection gone and not the grant.
     await runSql(service, "UPDATE connection SET check_due_at = now() + interval '1 day' WHERE id = $1", [link.id]);
+    await untilDone(link);
     await service.control("revoke", { userId: link.userId });
     await expireToken(link);
     await link.client.send("mutation { refreshXeroData { enabled } }");
