@@ -7,7 +7,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { In } from "typeorm";
-import { type Database, type WorkspaceTransaction } from "../../database.js";
+import { type Database } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
 import { ContactLink } from "../../entities/ContactLink.js";
 import { type ContactAction } from "../../entities/enums.js";
@@ -21,7 +21,8 @@ import { XeroFailure } from "../../xero/XeroFailure.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { type CallOptions, type XeroGateway } from "../../xero/XeroGateway.js";
 import { loadIntegration } from "../Integrations.js";
-import { find, groupBy } from "../loading.js";
+import { find } from "../loading.js";
+import { patchAll } from "../patching.js";
 import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
 import { dueAttempts, sizeAfter } from "./batchRows.js";
 import { fieldsOf, hashOf, payloadOf } from "./contactFields.js";
@@ -129,7 +130,7 @@ export class Contacts {
         wanted.set(billed.id, entry);
       }
       await applyChanges(tx, refused);
-      await settleAttempts(tx, ready);
+      await patchAll(tx, SyncAttempt, ready);
       if (wanted.size > 0) {
         const first = [...wanted.values()].slice(0, sizeAfter(contactsAtOnce, attempts));
         return { connection, leaseId, wanted: first, anyReady: ready.length > 0 };
@@ -159,7 +160,7 @@ export class Contacts {
         ).map((attempt) => [attempt.id, attempt]),
       );
       const of = ({ attempts }: Wanted): SyncAttempt[] => attempts.flatMap(({ id }) => open.get(id) ?? []);
-      const ready: Parameters<typeof settleAttempts>[1] = [];
+      const ready: { id: string; contactId: string; contactAction: ContactAction }[] = [];
       const refused: Change[] = [];
       const left: SyncAttempt[] = [];
       for (const each of wanted) {
@@ -171,7 +172,7 @@ export class Contacts {
           ready.push(...of(each).map(({ id }) => ({ id, contactId, contactAction })));
         }
       }
-      await settleAttempts(tx, ready);
+      await patchAll(tx, SyncAttempt, ready);
       await applyChanges(tx, refused);
       // No invoice was sent.
       if (failure) await putBackAfter(tx, connection, left, failure);
@@ -357,21 +358,5 @@ export class Contacts {
       tx.manager.upsert(ContactLink, row, ["workspaceId", "connectionId", "participantId"]),
     );
     return row;
-  }
-}
-
-/** Notes on the attempts that their contact is settled, and what was done for it. */
-async function settleAttempts(
-  tx: WorkspaceTransaction,
-  ready: { id: string; contactId: string; contactAction: ContactAction }[],
-): Promise<void> {
-  for (const group of groupBy(ready, ({ contactId, contactAction }) => `${contactId} ${contactAction}`).values()) {
-    const [{ contactId, contactAction } = { contactId: null, contactAction: null }] = group;
-    const id = In(group.map((attempt) => attempt.id));
-    await tx.manager.update(
-      SyncAttempt,
-      { workspaceId: tx.workspaceId, id, outcome: "PENDING" },
-      { contactId, contactAction },
-    );
   }
 }
