@@ -129,12 +129,13 @@ export class ConnectionCare {
     }
   }
 
+  /** A new consent is not looked at before its first period is over: what was read with it told how the link is. */
   private async queueChecks(): Promise<void> {
     await this.database.asSystem(async (tx) => {
       const rows: unknown = await tx.manager.query(
         `UPDATE connection c SET check_due_at = now() + $1 * interval '1 ms'
          FROM (SELECT workspace_id, id FROM connection WHERE connection_status = 'CONNECTED' AND check_due_at <= now()
-               ORDER BY check_due_at LIMIT $2 FOR UPDATE SKIP LOCKED) due
+                 AND connected_at <= now() - $1 * interval '1 ms' ORDER BY check_due_at LIMIT $2 FOR UPDATE SKIP LOCKED) due
          WHERE c.workspace_id = due.workspace_id AND c.id = due.id
          RETURNING c.workspace_id AS "workspaceId", c.id AS "connectionId"`,
         [this.periods.checkEveryMs, atOnce],
