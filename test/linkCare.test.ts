@@ -15,6 +15,7 @@ import {
   disconnect,
   expireToken,
   idle,
+  killGrant,
   type Link,
   newLink,
   organisations,
@@ -23,7 +24,6 @@ import {
   unconnected,
   until,
   untilAlerts,
-  untilDone,
   untilEnded,
   untilStatus,
   update,
@@ -110,8 +110,7 @@ describe("the light call", () => {
     await service.control("calls/clear", {});
     await expireToken(link);
     await until(async () => (await callsOf(service, { path: "/connect/token" })).length > 0);
-    await service.control("revoke", { userId: link.userId });
-    await expireToken(link);
+    await killGrant(link);
     expect((await untilStatus(link, "RECONNECT_REQUIRED")).statusReason).toContain("tokens");
     expect(await apiCalls(link)).toEqual([]);
     expect(await alertStates(link.client)).toEqual(["CONNECTION_LOST OPEN"]);
@@ -177,11 +176,7 @@ describe("a link that nobody uses", () => {
 
   it("is ended too when it waits to be renewed, and of its alerts one is left", async () => {
     const link = await newLink(service, "never-renewed", { setUp: false });
-    // A light call in between, with a token that is good still, would find the connection gone and not the grant.
-    await runSql(service, "UPDATE connection SET check_due_at = now() + interval '1 day' WHERE id = $1", [link.id]);
-    await untilDone(link);
-    await service.control("revoke", { userId: link.userId });
-    await expireToken(link);
+    await killGrant(link);
     await link.client.send("mutation { refreshXeroData { enabled } }");
     await untilStatus(link, "RECONNECT_REQUIRED");
     await idle(link, 61);

@@ -18,6 +18,7 @@ import {
   expireToken,
   hold,
   inXeroOf,
+  killGrant,
   type Link,
   newLink,
   organisations,
@@ -118,13 +119,7 @@ describe("a disconnect", () => {
   it.each<[string, (link: Link) => Promise<unknown>]>([
     ["has disconnected it", ({ tenantId }) => service.control("disconnect", { tenantId })],
     ["has revoked the grant", ({ userId }) => service.control("revoke", { userId })],
-    [
-      "no longer knows the tokens",
-      async (link) => {
-        await service.control("revoke", { userId: link.userId });
-        await expireToken(link);
-      },
-    ],
+    ["no longer knows the tokens", killGrant],
     [
       "has disconnected it, and that was noticed,",
       async (link) => {
@@ -136,8 +131,7 @@ describe("a disconnect", () => {
     [
       "no longer knows the tokens, and that was noticed,",
       async (link) => {
-        await service.control("revoke", { userId: link.userId });
-        await expireToken(link);
+        await killGrant(link);
         await link.client.send(refresh);
         await untilStatus(link, "RECONNECT_REQUIRED");
       },
@@ -337,8 +331,7 @@ it("a disconnect that meets a dead grant tells the user's other workspaces at on
   const second = { ...first, workspace: "dead-second", tenantId, client };
   await consentTo(second);
   const id = (await organisations(client))[0]?.id ?? "";
-  await service.control("revoke", { userId: first.userId });
-  await expireToken(first);
+  await killGrant(first);
   await disconnect(first);
   expect(await untilStatus({ client, id }, "RECONNECT_REQUIRED")).toMatchObject({ tenantId });
   expect((await alertsOf(client, "OPEN")).map(({ kind }) => kind)).toEqual(["CONNECTION_LOST"]);

@@ -19,6 +19,7 @@ import {
   failLost,
   hold,
   inXeroOf,
+  killGrant,
   type Link,
   newLink,
   organisations,
@@ -76,14 +77,7 @@ const whole = (total: number): object => ({
 describe("a reconnect", () => {
   it.each<[string, string, (link: Link) => Promise<unknown>]>([
     ["XERO_NOT_CONNECTED", "DISCONNECTED", ({ tenantId }) => service.control("disconnect", { tenantId })],
-    [
-      "RECONNECT_REQUIRED",
-      "RECONNECT_REQUIRED",
-      async ({ userId }) => {
-        await service.control("revoke", { userId });
-        await service.control("clock/advance", { ms: 1_900_000 });
-      },
-    ],
+    ["RECONNECT_REQUIRED", "RECONNECT_REQUIRED", killGrant],
   ])(
     "queues what failed as %s in one run, once, and nothing else",
     async (code, status, lose) => {

@@ -8,9 +8,9 @@ import {
   callsOf,
   consentTo,
   disconnect,
-  expireToken,
   idle,
   inXeroOf,
+  killGrant,
   type Link,
   newLink,
   stateOf,
@@ -106,8 +106,7 @@ describe("a call that meets", () => {
   it("a dead grant asks Xero twice at most, however many calls there are, and requires a new consent", async () => {
     const link = await newLink(service, "dead-grant");
     const { id } = await saveInvoice(link.client);
-    await service.control("revoke", { userId: link.userId });
-    await expireToken(link);
+    await killGrant(link);
     await service.control("calls/clear", {});
     const answers = await Promise.all([
       ...Array.from({ length: 10 }, () => link.client.send(refresh)),
@@ -307,8 +306,7 @@ describe("a dashboard", () => {
     expect(await next()).toBe("CONNECTED");
     // With the switch off nobody meets the ended connection before the dead grant.
     await update(link.client, { enabled: false });
-    await service.control("revoke", { userId: link.userId });
-    await expireToken({ ...link, id });
+    await killGrant({ ...link, id });
     expect(await next()).toBe("RECONNECT_REQUIRED");
     await disconnect({ ...link, id });
     expect(await next()).toBe("DISCONNECTED");

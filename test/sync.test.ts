@@ -414,7 +414,7 @@ describe("what Xero refuses", () => {
     const { tenantId } =
       (await service.control<{ organisations: { tenantId: string }[] }>("state")).organisations[0] ?? {};
     const invoice = await saveInvoice(client);
-    await service.control("revoke", {});
+    await service.control("revoke", { accessToo: true });
     await runSql(service, "UPDATE xero_grant SET access_expires_at = now()");
     await syncInvoice(client, invoice.id);
     const { syncError } = await untilSync(client, invoice.id, "FAILED", "SYNCED");

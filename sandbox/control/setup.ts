@@ -77,11 +77,14 @@ export const setupCalls: Readonly<Record<string, ControlCall>> = {
     for (const connection of ended) world.identity.connections.delete(connection.id);
     return { disconnected: ended.map((one) => one.id) };
   }),
-  revoke: controlCall(z.strictObject({ userId: z.string().optional() }), (world, { userId }) => {
-    const users = userId === undefined ? [...world.identity.users.keys()] : [userId];
-    users.forEach((id) => world.identity.revokeUser(id));
-    return { revoked: users };
-  }),
+  revoke: controlCall(
+    z.strictObject({ userId: z.string().optional(), accessToo: z.boolean().default(false) }),
+    (world, { userId, accessToo }) => {
+      const users = userId === undefined ? [...world.identity.users.keys()] : [userId];
+      users.forEach((id) => world.identity.revokeUser(id, accessToo));
+      return { revoked: users };
+    },
+  ),
   "organisations/add": controlCall(
     z.strictObject({ id: z.uuid().optional(), ...organisationFields }),
     (world, wish) => {

@@ -167,11 +167,13 @@ export class Identity {
     if (token) this.revokeUser(token.consent.userId);
   }
 
-  /** All of the user's connections and refresh tokens end, and what was granted is forgotten. */
-  revokeUser(userId: string): void {
+  /** All of the user's connections and refresh tokens end, and what was granted is forgotten; access tokens live on for their half hour, or end too. */
+  revokeUser(userId: string, accessToo = false): void {
     this.users.get(userId)?.grantedScopes.clear();
     for (const [id, connection] of this.connections) if (connection.userId === userId) this.connections.delete(id);
     for (const [text, token] of this.#refresh) if (token.consent.userId === userId) this.#refresh.delete(text);
+    if (!accessToo) return;
+    for (const [text, token] of this.#access) if (token.consent.userId === userId) this.#access.delete(text);
   }
 }
 

@@ -295,6 +295,13 @@ export async function expireToken({ service, userId }: Link): Promise<void> {
   await runSql(service, "UPDATE xero_grant SET access_expires_at = now() WHERE xero_user_id = $1", [userId]);
 }
 
+/** Xero forgets the grant: whatever the link calls next, and whoever does, learns it from the refresh of the token. */
+export async function killGrant(link: Link): Promise<void> {
+  // The access token ends in the same moment: a call in between would find the connection gone, and not the grant.
+  await link.service.control("revoke", { userId: link.userId, accessToo: true });
+  await expireToken(link);
+}
+
 /** So many days pass in which nothing happens to the link. */
 export async function idle({ service, workspace, id }: Link, days: number): Promise<void> {
   await runSql(
