@@ -44,7 +44,8 @@ export function judgeCalls(log: CallLogged): { reasons: string[]; figures: (stri
     if (call.tenantId !== undefined) byTenant.set(call.tenantId, [...(byTenant.get(call.tenantId) ?? []), call]);
   }
   const injected = log.calls.filter(({ fault }) => fault === "429-minute");
-  const tooEarly = [...byTenant.values()].flatMap(beforeRetryAfter);
+  const afterRefusal = [...byTenant.values()].flatMap(withinRetryAfter);
+  const tooEarly = afterRefusal.filter((ms) => ms > onItsWayMs);
   const fullest = [...byTenant.values()].map(mostInAMinute);
   const atTheLimit = fullest.filter((count) => count >= aMinute).length;
 
@@ -62,13 +63,15 @@ export function judgeCalls(log: CallLogged): { reasons: string[]; figures: (stri
       ["organisations that came to sixty", atTheLimit],
       ["refusals thrown in", injected.length],
       ["calls before their Retry-After", tooEarly.length],
+      ["the latest of all that did not wait, ms after the refusal", Math.max(0, ...afterRefusal)],
     ],
   };
 }
 
-function beforeRetryAfter(calls: LoggedCall[]): LoggedCall[] {
+/** How long after a refusal each call came that did not wait for its end. */
+function withinRetryAfter(calls: LoggedCall[]): number[] {
   const refusedAt = calls.filter(({ fault }) => fault === "429-minute").map(({ at }) => at);
-  return calls.filter(({ at }) => refusedAt.some((from) => at > from + onItsWayMs && at < from + retryAfterMs));
+  return calls.flatMap(({ at }) => refusedAt.map((from) => at - from).filter((ms) => ms > 0 && ms < retryAfterMs));
 }
 
 function mostInAMinute(calls: LoggedCall[]): number {

@@ -23,6 +23,9 @@ const countedLimit = 600;
 const patienceMs = 10_000;
 const lookAgainMs = 60;
 
+/** Without a Retry-After (Xero gives none for its concurrency limits) nothing is sent for this long. */
+const defaultRetryAfterMs = 5_000;
+
 /** So long the last word on a day's calls is believed when it says that hardly any are left. */
 const dayBeliefMs = 900_000;
 
@@ -88,20 +91,23 @@ export class CallLimits {
     }
   }
 
-  /** Gives the place back and keeps what the answer says of the limits. One that we gave up waiting for may go on at Xero, and keeps its place. */
-  async giveBack(
-    { tenantId, id }: Place,
-    { status, durationMs, dayRemaining, minuteRemaining }: CallRecord,
-  ): Promise<void> {
+  /**
+   * Gives the place back and keeps what the answer says of the limits, both at once: whoever waits for a place that a refused call has had
+   * meets the Retry-After. One that we gave up waiting for may go on at Xero, and keeps its place.
+   */
+  async giveBack({ tenantId, id }: Place, answer: CallRecord): Promise<void> {
+    const { status, durationMs, dayRemaining, minuteRemaining } = answer;
+    const blockedForMs = status === 429 ? (answer.retryAfterMs ?? defaultRetryAfterMs) : null;
     // Timers are early by a moment at times.
     const mayGoOn = status === 0 && durationMs >= this.timeoutMs * 0.9;
     await this.database.asSystem((tx) =>
       tx.manager.query(
         `UPDATE tenant_limit SET flights = CASE WHEN $3::boolean THEN flights ELSE flights - $2::text END,
            minute_limit = greatest(minute_limit, $4::integer), day_remaining = coalesce($5::integer, day_remaining),
+           blocked_until = greatest(blocked_until, clock_timestamp() + $6::float8 * interval '1 ms'),
            day_limit = greatest(day_limit, $5::integer), day_seen_at = CASE WHEN $5::integer IS NULL THEN day_seen_at ELSE clock_timestamp() END
          WHERE tenant_id = $1`,
-        [tenantId, id, mayGoOn, minuteRemaining ?? null, dayRemaining ?? null],
+        [tenantId, id, mayGoOn, minuteRemaining ?? null, dayRemaining ?? null, blockedForMs],
       ),
     );
   }

@@ -41,9 +41,6 @@ export interface CallOptions {
   beforeSend?: () => void;
 }
 
-/** Without a Retry-After (Xero gives none for its concurrency limits) a call waits this long. */
-const defaultRetryAfterMs = 5_000;
-
 export class XeroGateway {
   constructor(
     private readonly database: Database,
@@ -167,7 +164,7 @@ export class XeroGateway {
     );
   }
 
-  /** Keeps what a failure says of the limits, and hands on what it says of the link. */
+  /** Hands on what a failure says of the link. */
   private async note(target: Target, failure: XeroFailure): Promise<void> {
     this.options.logger.warn(
       {
@@ -179,16 +176,6 @@ export class XeroGateway {
       },
       "xero failure",
     );
-    // Without a status it was not Xero that said so.
-    if (failure.kind === "RATE_LIMITED" && failure.status !== undefined) {
-      await this.database.asSystem((tx) =>
-        tx.manager.query(
-          `INSERT INTO tenant_limit (tenant_id, blocked_until, updated_at) VALUES ($1, now() + $2 * interval '1 ms', now())
-           ON CONFLICT (tenant_id) DO UPDATE SET blocked_until = greatest(tenant_limit.blocked_until, excluded.blocked_until), updated_at = now()`,
-          [target.tenantId, failure.retryAfterMs ?? defaultRetryAfterMs],
-        ),
-      );
-    }
     await this.options.onFailure(target, failure);
   }
 }

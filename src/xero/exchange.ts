@@ -20,6 +20,8 @@ export interface CallRecord {
   status: number;
   durationMs: number;
   correlationId?: string | undefined;
+  /** Of a 429: how long Xero asks to wait, where it says so. */
+  retryAfterMs?: number | undefined;
   dayRemaining?: number | undefined;
   minuteRemaining?: number | undefined;
   appMinuteRemaining?: number | undefined;
@@ -71,6 +73,8 @@ export async function exchange<Schema extends z.ZodType>(
   const startedAt = performance.now();
   const outcome = await send(options, call);
   const answer = "text" in outcome ? outcome : undefined;
+  const isGood = answer && answer.status >= 200 && answer.status <= 299;
+  const refusal = answer && !isGood ? classify(answer.status, answer.headers, answer.text, call.operation) : undefined;
   const header = (name: string): unknown => answer?.headers[name];
   const correlationId = correlation.parse(header("xero-correlation-id"));
   options.onAnswer?.({
@@ -79,14 +83,15 @@ export async function exchange<Schema extends z.ZodType>(
     status: answer?.status ?? 0,
     durationMs: Math.round(performance.now() - startedAt),
     correlationId,
+    retryAfterMs: refusal?.kind === "RATE_LIMITED" ? refusal.retryAfterMs : undefined,
     dayRemaining: count.parse(header("x-daylimit-remaining")),
     minuteRemaining: count.parse(header("x-minlimit-remaining")),
     appMinuteRemaining: count.parse(header("x-appminlimit-remaining")),
   });
   const { operation } = call;
   if ("problem" in outcome) throw new XeroFailure({ kind: "UNCERTAIN", operation, problem: outcome.problem });
-  const { status, headers, text } = outcome;
-  if (status < 200 || status > 299) throw classify(status, headers, text, operation);
+  if (refusal) throw refusal;
+  const { status, text } = outcome;
   const parsed = schema.safeParse(parseJson(text));
   if (parsed.success) return parsed.data;
   const problem = "not the expected answer";
