@@ -349,6 +349,8 @@ describe("a service that is started again", () => {
       });
       expect(await disconnect(link)).toMatchObject({ connectionStatus: "DISCONNECTED" });
       await first.app.close();
+      // What this process had in hand is anybody's now.
+      expect(await runSql(first, "SELECT key FROM graphile_worker.jobs WHERE locked_at IS NOT NULL")).toEqual([]);
       expect(await atXero(link)).toBeDefined();
       await first.control("faults/clear", {});
       const second = await startApp(first.config, createLogger("silent"));

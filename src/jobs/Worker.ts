@@ -107,7 +107,17 @@ export class Worker {
     await this.sweeping;
     if (this.caring) await Promise.race([this.caring, delay(patienceMs, undefined, { ref: false })]);
     await this.pool?.gracefulShutdown();
+    await this.unlock();
     await this.connections?.end();
+  }
+
+  /** The queue does not wait until the ends of its last jobs are written down: one would stay locked for hours, and nobody else could do it. */
+  private async unlock(): Promise<void> {
+    try {
+      await this.connections?.query("SELECT graphile_worker.force_unlock_workers($1)", [[this.pool?.id]]);
+    } catch (error) {
+      this.options.logger.warn({ reason: messageOf(error) }, "the last jobs of this process may stay locked");
+    }
   }
 
   private readonly nudge = (): void => {
