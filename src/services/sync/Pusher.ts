@@ -83,6 +83,8 @@ export class Pusher {
       if (going.lanes >= mostLanes) return;
       going.lanes += 1;
       const lane = this.run(workspaceId, connectionId, going, openLane).finally(() => (going.lanes -= 1));
+      // One that fails while another is waited for is heard of below.
+      lane.catch(() => undefined);
       lanes.push(lane);
     };
     openLane();
