@@ -17,7 +17,10 @@ export interface CallLogged {
 }
 
 const inProgress = 5;
-const aMinute = 60;
+
+/** The service counts a minute as 61 s, and 60 s of that hold a call or two fewer than Xero allows. */
+const nearSixty = 55;
+
 const retryAfterMs = 4_000;
 
 /** What was on its way already when the refusal came. */
@@ -47,7 +50,7 @@ export function judgeCalls(log: CallLogged): { reasons: string[]; figures: (stri
   const afterRefusal = [...byTenant.values()].flatMap(withinRetryAfter);
   const tooEarly = afterRefusal.filter((ms) => ms > onItsWayMs);
   const fullest = [...byTenant.values()].map(mostInAMinute);
-  const atTheLimit = fullest.filter((count) => count >= aMinute).length;
+  const atTheLimit = fullest.filter((count) => count >= nearSixty).length;
 
   const reasons = breaches(log);
   if (tooEarly.length > 0) reasons.push(`${tooEarly.length} calls came before Retry-After was over`);
@@ -60,7 +63,7 @@ export function judgeCalls(log: CallLogged): { reasons: string[]; figures: (stri
       ["calls", log.calls.length],
       ["most in progress for one organisation", mostInProgress(log)],
       ["most in any 60 s for one organisation", Math.max(0, ...fullest)],
-      ["organisations that came to sixty", atTheLimit],
+      ["organisations that came near sixty", atTheLimit],
       ["refusals thrown in", injected.length],
       ["calls before their Retry-After", tooEarly.length],
       ["the latest of all that did not wait, ms after the refusal", Math.max(0, ...afterRefusal)],

@@ -11,7 +11,7 @@ import { invoiceIds, seed } from "./seed.js";
 import { Progress, table } from "./terminal.js";
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "75" }, backlog: { type: "string", default: "4000" } },
+  options: { seconds: { type: "string", default: "75" }, backlog: { type: "string", default: "8000" } },
 });
 
 const organisations = 20;
