@@ -30,6 +30,7 @@ import { Schedule } from "./services/sync/Schedule.js";
 import { SyncRuns } from "./services/sync/SyncRuns.js";
 import { TaxRates } from "./services/TaxRates.js";
 import { WebhookInbox } from "./services/WebhookInbox.js";
+import { XeroContacts } from "./services/XeroContacts.js";
 import { EventFeed } from "./subscriptions/EventFeed.js";
 import { serveSockets } from "./subscriptions/socketServer.js";
 import { createViewerReader, type Viewer } from "./viewer.js";
@@ -144,6 +145,7 @@ async function start(
       syncRuns: new SyncRuns(database, integrations),
       taxRates,
       webhookInbox,
+      xeroContacts: new XeroContacts(database, gateway),
       webhookUrl: () => publicUrl() + webhookPath,
       webhookConfigured: xero.webhookKeys.length > 0,
     };

@@ -46,6 +46,7 @@ import { type Logger, messageOf } from "./logger.js";
 import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
 import { ConnectionLife1763856000000 } from "./migrations/1763856000000-ConnectionLife.js";
 import { SyncEntry1763942400000 } from "./migrations/1763942400000-SyncEntry.js";
+import { ContactMatching1764028800000 } from "./migrations/1764028800000-ContactMatching.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -259,7 +260,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     type: "postgres",
     url: options.url,
     entities,
-    migrations: [InitialSchema1763769600000, ConnectionLife1763856000000, SyncEntry1763942400000],
+    migrations: [
+      InitialSchema1763769600000,
+      ConnectionLife1763856000000,
+      SyncEntry1763942400000,
+      ContactMatching1764028800000,
+    ],
     migrationsTableName: "schema_migration",
     synchronize: false,
     installExtensions: false,

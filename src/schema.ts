@@ -12,6 +12,7 @@ import {
   XeroOrganisationResolver,
 } from "./resolvers/IntegrationResolver.js";
 import { InvoiceResolver, LineItemResolver } from "./resolvers/InvoiceResolver.js";
+import { SyncErrorResolver, XeroContactResolver } from "./resolvers/ContactResolver.js";
 import { ParticipantResolver } from "./resolvers/ParticipantResolver.js";
 import { PaymentResolver } from "./resolvers/PaymentResolver.js";
 import { SupportItemResolver } from "./resolvers/SupportItemResolver.js";
@@ -49,10 +50,12 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
       PaymentSubscription,
       SupportItemResolver,
       SyncAttemptResolver,
+      SyncErrorResolver,
       SyncRunResolver,
       SyncScheduleResolver,
       SyncStatusSubscription,
       TaxRateResolver,
+      XeroContactResolver,
       XeroOrganisationResolver,
     ],
     authChecker,

@@ -123,6 +123,7 @@ describe("with one workspace's token", () => {
     "mutation { retrySyncRun(id: $run) { id } }",
     "mutation { cancelSyncRun(id: $run) { id } }",
     "mutation { setInvoiceIgnored(id: $draft, ignored: true) { id } }",
+    "mutation { linkContact(participantId: $participant) { id } }",
     "mutation { selectXeroOrganisation(id: $connection) { id } }",
     "mutation { disconnectXero(organisationId: $connection) { id } }",
     'mutation { mapTaxRate(taxRateId: $taxRate, xeroTaxType: "OUTPUT") { id } }',

@@ -32,6 +32,10 @@ export class ContactLink {
   @Column({ type: "text", nullable: true })
   sentHash!: string | null;
 
+  /** Whether the contact bears its number behind its name, which somebody else has in Xero. */
+  @Column({ type: "boolean", default: false })
+  suffixed!: boolean;
+
   /** What Xero said of the last update that it did not take as it was. */
   @Column({ type: "text", array: true, default: "{}" })
   warnings!: string[];

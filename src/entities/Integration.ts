@@ -57,6 +57,17 @@ export class Integration {
   @Column({ type: "boolean", default: false })
   syncOnApproval!: boolean;
 
+  @Field(() => Boolean, {
+    description:
+      "Send invoices of agency-managed participants too, to the NDIA: the participant with the contact number NDIA, which is made when this is switched on.",
+  })
+  @Column({ type: "boolean", default: false })
+  sendAgencyManaged!: boolean;
+
+  /** Who is billed for the agency-managed. Null: that was never wanted. */
+  @Column({ type: "uuid", nullable: true })
+  ndiaId!: string | null;
+
   @Column({ type: "boolean", default: false })
   scheduleEnabled!: boolean;
 

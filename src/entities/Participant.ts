@@ -1,5 +1,5 @@
 import { Field, ObjectType } from "type-graphql";
-import { Column, Entity, ForeignKey, Unique } from "typeorm";
+import { Column, Entity, ForeignKey, Index, Unique } from "typeorm";
 import { DateTimeScalar } from "../scalars.js";
 import { InstantColumn, WorkspaceRecord } from "./columns.js";
 import { PlanManagement } from "./enums.js";
@@ -8,6 +8,8 @@ import { Integration } from "./Integration.js";
 @ObjectType()
 @Entity("participant")
 @Unique("uq_participant_contact_number", ["workspaceId", "contactNumber"])
+@Index("ix_participant_name", { synchronize: false })
+@Index("ix_participant_email", { synchronize: false })
 @ForeignKey(() => Integration, ["workspaceId"], ["workspaceId"], { name: "fk_participant_workspace" })
 @ForeignKey(() => Participant, ["workspaceId", "planManagerId"], ["workspaceId", "id"], {
   name: "fk_participant_plan_manager",

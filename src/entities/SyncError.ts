@@ -18,4 +18,10 @@ export class SyncError {
 
   @Field(() => Boolean, { description: "Whether it is tried again by itself." })
   retryable!: boolean;
+
+  /** For CONTACT_AMBIGUOUS: Xero's ids of the contacts it may be. */
+  contactCandidateIds?: string[];
+
+  /** For INVALID_MAPPING: the account or tax rate that was good once, and what it is in Xero now. */
+  brokenMapping?: string;
 }

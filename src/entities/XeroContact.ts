@@ -1,13 +1,16 @@
+import { Field, ID, ObjectType } from "type-graphql";
 import { Column, Entity, ForeignKey, Index, PrimaryColumn } from "typeorm";
 import { Connection } from "./Connection.js";
 
 /** The copy of one of an organisation's contacts, archived ones too, by which participants are matched without asking Xero for each. */
+@ObjectType()
 @Entity("xero_contact")
 @ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], {
   name: "fk_xero_contact_connection",
 })
 @Index("ix_xero_contact_number", ["workspaceId", "connectionId", "contactNumber"])
 @Index("ix_xero_contact_name", ["workspaceId", "connectionId", "nameKey"])
+@Index("ix_xero_contact_email", ["workspaceId", "connectionId", "emailKey"])
 export class XeroContact {
   @PrimaryColumn({ type: "text" })
   workspaceId!: string;
@@ -15,12 +18,15 @@ export class XeroContact {
   @PrimaryColumn({ type: "uuid" })
   connectionId!: string;
 
+  @Field(() => ID)
   @PrimaryColumn({ type: "uuid" })
   contactId!: string;
 
+  @Field(() => String, { nullable: true })
   @Column({ type: "text", nullable: true })
   contactNumber!: string | null;
 
+  @Field(() => String)
   @Column({ type: "text" })
   name!: string;
 
@@ -30,6 +36,7 @@ export class XeroContact {
   @Column({ type: "text", nullable: true })
   lastName!: string | null;
 
+  @Field(() => String, { nullable: true })
   @Column({ type: "text", nullable: true })
   email!: string | null;
 
@@ -46,4 +53,8 @@ export class XeroContact {
   /** The name as Xero compares it: without case and accents. */
   @Column({ type: "text" })
   nameKey!: string;
+
+  /** The e-mail address likewise. */
+  @Column({ type: "text", nullable: true })
+  emailKey!: string | null;
 }

@@ -176,7 +176,13 @@ export const SyncPreviewAction = names("CREATE", "UPDATE", "ADOPT", "SKIP", "BLO
 registerEnumType(SyncPreviewAction, { name: "SyncPreviewAction" });
 
 export type AlertKind = keyof typeof AlertKind;
-export const AlertKind = names("DUPLICATE_IN_XERO", "CONNECTION_LOST", "CONNECTION_EXPIRING", "DISCONNECTED_INACTIVE");
+export const AlertKind = names(
+  "DUPLICATE_IN_XERO",
+  "CONNECTION_LOST",
+  "CONNECTION_EXPIRING",
+  "DISCONNECTED_INACTIVE",
+  "MAPPING_BROKEN",
+);
 registerEnumType(AlertKind, { name: "AlertKind" });
 
 export type AlertState = keyof typeof AlertState;

@@ -51,7 +51,8 @@ export class TaxRateResolver {
   }
 
   @FieldResolver(() => [XeroTaxRate], {
-    description: "The rates of the active organisation that it may be mapped to: equal effective rate and components.",
+    description:
+      "The rates of the active organisation that it may be mapped to: equal effective rate and components. The first is proposed: GST Free Income for what has no tax, GST on Income for what has.",
   })
   async matchingXeroTaxRates(@Root() taxRate: TaxRate, @Ctx() { loaders }: Context): Promise<XeroTaxRate[]> {
     return (await loaders.taxRateMatch.load(taxRate)).matching;

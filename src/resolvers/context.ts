@@ -12,6 +12,7 @@ import { type SupportItems } from "../services/SupportItems.js";
 import { type SyncRuns } from "../services/sync/SyncRuns.js";
 import { type TaxRates } from "../services/TaxRates.js";
 import { type WebhookInbox } from "../services/WebhookInbox.js";
+import { type XeroContacts } from "../services/XeroContacts.js";
 import { type EventFeed } from "../subscriptions/EventFeed.js";
 import { type Viewer } from "../viewer.js";
 import { type Loaders } from "./loaders.js";
@@ -33,6 +34,7 @@ export interface Services {
   syncRuns: SyncRuns;
   taxRates: TaxRates;
   webhookInbox: WebhookInbox;
+  xeroContacts: XeroContacts;
   /** Where Xero reaches us. */
   webhookUrl: () => string;
   webhookConfigured: boolean;

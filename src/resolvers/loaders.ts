@@ -19,6 +19,7 @@ import { SupportItem } from "../entities/SupportItem.js";
 import { SyncAttempt } from "../entities/SyncAttempt.js";
 import { SyncRun } from "../entities/SyncRun.js";
 import { TaxRate } from "../entities/TaxRate.js";
+import { XeroContact } from "../entities/XeroContact.js";
 import { findActiveConnection } from "../services/accounts.js";
 import { type Integrations, loadIntegration } from "../services/Integrations.js";
 import { groupBy } from "../services/loading.js";
@@ -37,6 +38,7 @@ export interface Loaders {
   checklist: DataLoader<string, SyncCheck[]>;
   connection: DataLoader<string, Connection | null>;
   contactLink: DataLoader<string, ContactLink | null>;
+  contactOwner: DataLoader<string, Participant | null>;
   invoice: DataLoader<string, Invoice | null>;
   invoicesOf: (page: PageRequest) => DataLoader<string, Page<Invoice>>;
   isActive: DataLoader<string, boolean>;
@@ -50,6 +52,7 @@ export interface Loaders {
   supportItem: DataLoader<string, SupportItem | null>;
   taxRate: DataLoader<string, TaxRate | null>;
   taxRateMatch: DataLoader<TaxRate, TaxRateMatch, string>;
+  xeroContact: DataLoader<string, XeroContact | null>;
 }
 
 /** Loaders for one operation of the viewer. With `remember: false` (subscriptions, which live long) nothing loaded is kept. */
@@ -126,6 +129,18 @@ export function createLoaders(
         : [];
       return ids.map((id) => links.find(({ participantId }) => participantId === id) ?? null);
     }),
+    /** By the contact that it is linked to, in the organisation that has it. */
+    contactOwner: batch(async (tx, ids) => {
+      const links = await tx.manager.findBy(ContactLink, { workspaceId, contactId: In([...ids]) });
+      const owners = await tx.manager.findBy(Participant, {
+        workspaceId,
+        id: In(links.map(({ participantId }) => participantId)),
+      });
+      return ids.map((id) => {
+        const link = links.find(({ contactId }) => contactId === id);
+        return owners.find((owner) => owner.id === link?.participantId) ?? null;
+      });
+    }),
     invoice: byId(Invoice),
     invoicesOf: perArguments((page: PageRequest) => batch((tx, ids) => readInvoicesOf(database, tx, ids, page))),
     isActive: batch(async (tx, ids) => {
@@ -160,6 +175,10 @@ export function createLoaders(
     taxRateMatch: new DataLoader<TaxRate, TaxRateMatch, string>((rates) => taxRates.matches(viewer, rates), {
       ...options,
       cacheKeyFn: ({ id }) => id,
+    }),
+    xeroContact: batch(async (tx, ids) => {
+      const rows = await tx.manager.findBy(XeroContact, { workspaceId, contactId: In([...ids]) });
+      return ids.map((id) => rows.find(({ contactId }) => contactId === id) ?? null);
     }),
   };
 }

@@ -6,6 +6,7 @@ import { Account } from "../entities/Account.js";
 import { Connection } from "../entities/Connection.js";
 import { InvoiceNumbering, LineAmountTypes, type SetupStep, XeroInvoiceStatus } from "../entities/enums.js";
 import { Integration } from "../entities/Integration.js";
+import { Participant } from "../entities/Participant.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { TaxRateMapping } from "../entities/TaxRateMapping.js";
 import { AppError } from "../errors.js";
@@ -70,6 +71,9 @@ export class UpdateIntegrationInput {
   syncOnApproval?: boolean | null;
 
   @Field(() => Boolean, { nullable: true })
+  sendAgencyManaged?: boolean | null;
+
+  @Field(() => Boolean, { nullable: true })
   keepConnectionAlive?: boolean | null;
 }
 
@@ -87,8 +91,12 @@ const neverCleared = [
   "paidTolerance",
   "schedule",
   "syncOnApproval",
+  "sendAgencyManaged",
   "keepConnectionAlive",
 ] as const;
+
+/** The contact number of the National Disability Insurance Agency, which pays for the agency-managed. */
+const ndiaNumber = "NDIA";
 
 /** NDIS is Australia's, so its largest time zone stands in until an organisation is connected. */
 const fallbackTimeZone = "Australia/Sydney";
@@ -169,6 +177,10 @@ export class Integrations {
       if (input.enabled && wasOff) await resume(tx);
       if (input.schedule || input.timeZone !== undefined) await this.scheduleNext(tx);
       await noteActivity(tx);
+      if (input.sendAgencyManaged) {
+        await ensureNdia(tx);
+        await queueMended(tx, ["INVALID_INVOICE"]);
+      }
       if (input.salesAccountId != null || input.numbering != null) {
         await queueMended(tx, input.numbering == null ? brokenMapping : [...brokenMapping, "NUMBER_TAKEN"]);
       }
@@ -263,6 +275,26 @@ export class Integrations {
       },
     );
   }
+}
+
+/** Makes whoever is billed for the agency-managed, unless it is there. */
+async function ensureNdia(tx: WorkspaceTransaction): Promise<void> {
+  const { workspaceId } = tx;
+  if ((await loadIntegration(tx)).ndiaId !== null) return;
+  const ndia = {
+    contactNumber: ndiaNumber,
+    name: "National Disability Insurance Agency",
+    planManagement: "NOT_NDIS" as const,
+  };
+  await tx.manager
+    .createQueryBuilder()
+    .insert()
+    .into(Participant)
+    .values({ workspaceId, id: uuidv7(), ...ndia, updatedAt: new Date() })
+    .orIgnore()
+    .execute();
+  const { id } = await tx.manager.findOneByOrFail(Participant, { workspaceId, contactNumber: ndiaNumber });
+  await tx.manager.update(Integration, { workspaceId }, { ndiaId: id });
 }
 
 /** The workspace's settings. */

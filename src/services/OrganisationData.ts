@@ -56,20 +56,19 @@ export class OrganisationData {
     return this.database.inWorkspace(viewer.workspaceId, (tx) => loadIntegration(tx));
   }
 
-  /** Reads one organisation's data and replaces the copy. Throws XeroFailure. */
+  /** Reads one organisation's data and replaces the copy, unless a read that began later already has. Throws XeroFailure. */
   async refresh(connection: Connection): Promise<void> {
+    const dataReadAt = new Date();
     const [organisation, accounts, taxRates] = await this.gateway.call(connection, (accounting) =>
       Promise.all([accounting.fetchOrganisation(), accounting.fetchAccounts(), accounting.fetchTaxRates()]),
     );
     await this.database.inWorkspace(connection.workspaceId, async (tx) => {
+      const present = await find(tx, Connection, connection.id, { lock: true });
+      if (present?.dataReadAt && present.dataReadAt > dataReadAt) return;
       await keepOrganisation(tx, connection.id, organisation);
       await keepAccounts(tx, connection.id, accounts);
       await keepTaxRates(tx, connection.id, taxRates);
-      await tx.manager.update(
-        Connection,
-        { workspaceId: tx.workspaceId, id: connection.id },
-        { dataReadAt: new Date() },
-      );
+      await tx.manager.update(Connection, { workspaceId: tx.workspaceId, id: connection.id }, { dataReadAt });
     });
   }
 
@@ -99,7 +98,10 @@ export class OrganisationData {
     await this.refresh(connection);
   }
 
-  /** The active organisation's accounts that may be used so, by code; null when there is no copy of them yet. */
+  /**
+   * The active organisation's accounts that may be used so, by code; null when there is no copy of them yet. Throws ACCOUNT_NOT_ALLOWED, with what to
+   * do in Xero, where none takes payments.
+   */
   async accounts(viewer: Viewer, use: XeroAccountUse): Promise<Account[] | null> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const connection = await findActiveConnection(tx);
@@ -108,9 +110,18 @@ export class OrganisationData {
         where: { workspaceId: tx.workspaceId, connectionId: connection.id },
         order: { code: "ASC", name: "ASC" },
       });
-      return accounts.filter((account) => accountProblem(account, use) === null);
+      const usable = accounts.filter((account) => accountProblem(account, use) === null);
+      if (use === "PAYMENT_ACCOUNTS" && usable.length === 0) throw noPaymentAccount(connection);
+      return usable;
     });
   }
+}
+
+function noPaymentAccount({ name }: Connection): AppError {
+  return new AppError(
+    "ACCOUNT_NOT_ALLOWED",
+    `No account of ${name} takes payments. In Xero, open the chart of accounts and an account that is no bank account, tick "Enable payments to this account" and save; then refresh Xero's data here (refreshXeroData).`,
+  );
 }
 
 function switchedOff(): AppError {
@@ -118,7 +129,7 @@ function switchedOff(): AppError {
 }
 
 /** What a client is told when it waits for Xero and Xero fails. */
-function unavailable(failure: XeroFailure): AppError {
+export function unavailable(failure: XeroFailure): AppError {
   if (failure.kind === "RATE_LIMITED") {
     const retryAfterSeconds = Math.ceil((failure.retryAfterMs ?? 60_000) / 1000);
     return new AppError("XERO_RATE_LIMITED", "Xero asks to wait before it is called again.", { retryAfterSeconds });

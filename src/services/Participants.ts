@@ -9,7 +9,7 @@ import { type Viewer } from "../viewer.js";
 import { load } from "./loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
 import { Problems } from "./problems.js";
-import { queueMended, rejectedContent } from "./sync/queueRun.js";
+import { billedTo, queueMended, rejectedContent } from "./sync/queueRun.js";
 
 @InputType()
 export class SaveParticipantInput {
@@ -138,15 +138,7 @@ export class Participants {
       updatedAt: new Date(),
     });
     await tx.manager.upsert(Participant, participant, ["workspaceId", "id"]);
-    if (existing) {
-      await queueMended(tx, rejectedContent, (query) =>
-        query.andWhere(
-          `i.participant_id IN (SELECT p.id FROM participant p
-             WHERE p.workspace_id = i.workspace_id AND (p.id = :participantId OR p.plan_manager_id = :participantId))`,
-          { participantId: id },
-        ),
-      );
-    }
+    if (existing) await queueMended(tx, rejectedContent, (query) => billedTo(query, id));
     return participant;
   }
 }

@@ -19,7 +19,7 @@ import { findActiveConnection } from "./accounts.js";
 import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
 import { Problems } from "./problems.js";
-import { effectiveRateOf } from "./totals.js";
+import { effectiveRateOf, effectsOf } from "./totals.js";
 import { brokenMapping, queueMended } from "./sync/queueRun.js";
 
 @InputType()
@@ -52,16 +52,27 @@ export interface TaxRateMatch {
   matching: XeroTaxRate[];
 }
 
-/** Whether two rates come to the same on every amount: effective rates equal, and the same simple and compound parts. */
+/** Whether two rates come to the same on every amount: effective rates equal, and the same parts, compound ones by their effect. */
 function ratesMatch(ours: TaxRate, theirs: XeroTaxRate): boolean {
   if (!new Big(ours.effectiveRate).eq(theirs.effectiveRate)) return false;
   const parts = (rate: TaxRate | XeroTaxRate) =>
-    rate.components
-      .filter(({ rate: percent }) => !new Big(percent).eq(0))
-      .map(({ rate: percent, compound }) => `${new Big(percent).toFixed()}${compound ? "c" : ""}`)
+    effectsOf(rate.components)
+      .filter((effect) => !effect.eq(0))
+      .map((effect) => effect.round(4, Big.roundHalfUp).toFixed())
       .sort()
       .join("+");
   return parts(ours) === parts(theirs);
+}
+
+/**
+ * What an Australian organisation's sales of supports normally are, first: GST Free Income for what has no tax, GST on Income for what has
+ * (https://help.xero.com/au/Settings-TaxRates).
+ */
+const proposed = ["EXEMPTOUTPUT", "OUTPUT"];
+
+function byProposal(one: XeroTaxRate, other: XeroTaxRate): number {
+  const rank = ({ taxType }: XeroTaxRate) => (proposed.includes(taxType) ? 0 : 1);
+  return rank(one) - rank(other) || byName(one, other);
 }
 
 /** Whether sales lines may use the organisation's rate now. */
@@ -174,7 +185,7 @@ export class TaxRates {
         const taxType = mappings.find(({ taxRateId }) => taxRateId === ours.id)?.taxType;
         return {
           mapped: rates.find((theirs) => theirs.taxType === taxType) ?? null,
-          matching: rates.filter((theirs) => isUsable(theirs) && ratesMatch(ours, theirs)).sort(byName),
+          matching: rates.filter((theirs) => isUsable(theirs) && ratesMatch(ours, theirs)).sort(byProposal),
         };
       });
     });

@@ -59,10 +59,18 @@ export function totalsOf(lines: LineToTotal[], types: LineAmountTypes): InvoiceT
     : { lines: totalled, subtotal: lineSum, totalTax, total: lineSum.plus(totalTax) };
 }
 
-/** The effective rate, in per cent, of a rate made of components: compound ones apply to the amount with the simple ones added. */
+/** What each component adds, in per cent of the amount: compound ones apply to it with all simple ones, and the compound ones before, added. */
+export function effectsOf(components: { rate: string; compound: boolean }[]): Big[] {
+  let base = components.reduce((sum, { rate, compound }) => (compound ? sum : sum.plus(rate)), new Big(100));
+  return components.map(({ rate, compound }) => {
+    if (!compound) return new Big(rate);
+    const effect = base.times(rate).div(100);
+    base = base.plus(effect);
+    return effect;
+  });
+}
+
+/** The effective rate, in per cent, of a rate made of components. */
 export function effectiveRateOf(components: { rate: string; compound: boolean }[]): Big {
-  const simple = components.filter(({ compound }) => !compound).reduce((sum, { rate }) => sum.plus(rate), new Big(0));
-  return components
-    .filter(({ compound }) => compound)
-    .reduce((sum, { rate }) => sum.plus(new Big(rate).times(sum.plus(100)).div(100)), simple);
+  return effectsOf(components).reduce((sum, effect) => sum.plus(effect), new Big(0));
 }

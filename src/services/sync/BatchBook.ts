@@ -35,10 +35,18 @@ import {
   wakeAt,
   writtenIn,
 } from "./batchRows.js";
+import { noteBrokenMappings, noteMendedMappings } from "./brokenMappings.js";
 import { type Arrival, backOffMs, type Member, requeueEvents, taken } from "./outcomes.js";
 import { putBack, putBackAfter } from "./putBack.js";
 import { prepareInvoice, prepareVoid, readMaterials } from "./prepare.js";
-import { ambiguous, lostConnection, neverArrives, outcomeUnknown, unknownContact } from "./syncErrors.js";
+import {
+  ambiguous,
+  archivedContact,
+  lostConnection,
+  neverArrives,
+  outcomeUnknown,
+  unknownContact,
+} from "./syncErrors.js";
 
 /** A batch whose bytes are written down: it may have been sent. */
 export interface OpenBatch {
@@ -139,6 +147,7 @@ export class BatchBook {
       const body = serializeInvoices(payloads);
       const row = payloads.length > 0 ? await openBatch(tx, { ...batch, body }, this.options.leaseMs) : null;
       await applyChanges(tx, changes);
+      await noteBrokenMappings(tx, changes);
       return row && readOpen(tx, { batch: row, keyAgeMs: 0, sentAgoMs: 0 }, connection, readAt);
     });
   }
@@ -214,6 +223,7 @@ export class BatchBook {
       const byAttempt = groupBy(given.arrivals, ({ member }) => member.attempt.id);
       const changes: Change[] = [];
       const silent: SyncAttempt[] = [];
+      const archived: Member[] = [];
       const recheckAt = new Date((await databaseNow(tx)).getTime() + this.options.keyLifeMs);
       for (const member of batch.members) {
         const { attempt, invoice } = member;
@@ -224,10 +234,18 @@ export class BatchBook {
         const error = given.refused.get(attempt.id);
         if (standing.length > 1) changes.push(refusal(attempt, ambiguous(invoice)));
         else if (arrival) changes.push(taken(arrival, batch.connection.id, recheckAt));
+        else if (error?.code === "CONTACT_ARCHIVED" && member.written.contactId !== undefined) archived.push(member);
         else if (error) changes.push({ ...refusal(attempt, error), invoice: { voidRequested: false } });
         else silent.push(attempt);
       }
       await applyChanges(tx, changes);
+      if (changes.some((change) => change.error?.code === "INVALID_MAPPING")) {
+        // Xero knows better than the copy of its accounts and rates: that is read again before anything else is sent.
+        const key = { workspaceId: tx.workspaceId, id: batch.connection.id };
+        await tx.manager.update(Connection, key, { dataReadAt: new Date(0) });
+        await noteBrokenMappings(tx, changes);
+      } else await noteMendedMappings(tx);
+      await this.lookForArchived(tx, batch, archived, given.refused);
       if (given.lookedUp) {
         const also = { resent: true };
         await putBack(tx, batch.connection, silent, { lastError: neverArrives, counts: true, also });
@@ -260,6 +278,29 @@ export class BatchBook {
       await putBack(tx, batch.connection, others ?? [], { ...why, counts: false, waitMs: 0 });
       await release(tx, batch.id);
     });
+  }
+
+  /** A contact that a person has archived may have been merged into another: it is looked for before the attempts go out again, or fail. */
+  private async lookForArchived(
+    tx: WorkspaceTransaction,
+    { connection }: OpenBatch,
+    members: Member[],
+    refused: Map<string, SyncError>,
+  ): Promise<void> {
+    if (members.length === 0) return;
+    const words = new Map(
+      members.map(({ attempt, written }) => [written.contactId ?? "", refused.get(attempt.id)?.xeroMessages ?? []]),
+    );
+    for (const [contactId, warnings] of words) {
+      const key = { workspaceId: tx.workspaceId, connectionId: connection.id, contactId };
+      await tx.manager.update(ContactLink, key, { contactStatus: "ARCHIVED", warnings });
+    }
+    await putBack(
+      tx,
+      connection,
+      members.map(({ attempt }) => attempt),
+      { lastError: archivedContact, counts: true, waitMs: 0, also: { contactId: null } },
+    );
   }
 
   /** A holder that was paused past its lease wrote all the same: if that was under a key that Xero had forgotten, the invoice is there twice. */

@@ -14,7 +14,8 @@ import { XeroContact } from "../../entities/XeroContact.js";
 import { type XeroContactAnswer } from "../../xero/answers.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { groupBy } from "../loading.js";
-import { type Candidates, comparable } from "./matchContact.js";
+import { hasForeignNumber } from "./contactFields.js";
+import { type Candidates, comparable, type Identity, keysOf } from "./matchContact.js";
 
 /** Xero does not say whether If-Modified-Since includes its second, and what is written now may get an earlier stamp. */
 const overlapMs = 60_000;
@@ -84,33 +85,129 @@ export class ContactMirrors {
           status: contact.status,
           mergedToContactId: contact.mergedToContactId ?? null,
           nameKey: comparable(contact.name),
+          emailKey: contact.email === undefined ? null : comparable(contact.email),
         },
       ]),
     );
-    await this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.upsert(XeroContact, [...rows.values()], ["workspaceId", "connectionId", "contactId"]),
-    );
+    await this.database.inWorkspace(workspaceId, async (tx) => {
+      await tx.manager.upsert(XeroContact, [...rows.values()], ["workspaceId", "connectionId", "contactId"]);
+      await tx.manager.query(
+        `UPDATE contact_link l SET contact_status = n.status
+         FROM (SELECT contact_id, CASE WHEN status = 'ACTIVE' THEN status WHEN merged_to_contact_id IS NULL THEN 'ARCHIVED' ELSE 'MERGED' END AS status
+               FROM xero_contact WHERE workspace_id = $1 AND connection_id = $2 AND contact_id = ANY($3)) n
+         WHERE l.workspace_id = $1 AND l.connection_id = $2 AND l.contact_id = n.contact_id AND l.contact_status <> n.status`,
+        [workspaceId, connectionId, [...rows.keys()]],
+      );
+    });
   }
 }
 
-/** The contacts in the copy that these participants might be. */
+/** So often is it followed what a contact was merged into. */
+const mergesFollowed = 5;
+
+/** The contacts in the copy that these participants might be, those among them whom they were (`formerIds`), and who else might be them. */
 export async function findCandidates(
   tx: WorkspaceTransaction,
   connectionId: string,
   participants: Participant[],
+  formerIds: string[] = [],
 ): Promise<Candidates> {
-  const of = { workspaceId: tx.workspaceId, connectionId };
+  const { workspaceId } = tx;
+  const of = { workspaceId, connectionId };
   const found = await tx.manager.findBy(XeroContact, [
     { ...of, contactNumber: In(participants.map(({ contactNumber }) => contactNumber)) },
     { ...of, nameKey: In(participants.map(({ name }) => comparable(name))) },
+    { ...of, emailKey: In(participants.flatMap(({ email }) => (email === null ? [] : [comparable(email)]))) },
+    { ...of, contactId: In(formerIds) },
   ]);
-  const links = await tx.manager.findBy(ContactLink, {
-    ...of,
-    contactId: In(found.map(({ contactId }) => contactId)),
-  });
+  const byId = new Map(found.map((contact) => [contact.contactId, contact]));
+  for (let round = 0; round < mergesFollowed; round += 1) {
+    const targets = [...byId.values()].flatMap(({ mergedToContactId }) => mergedToContactId ?? []);
+    const unread = targets.filter((id) => !byId.has(id));
+    if (unread.length === 0) break;
+    const read = await tx.manager.findBy(XeroContact, { ...of, contactId: In(unread) });
+    for (const contact of read) byId.set(contact.contactId, contact);
+  }
+  const links = await tx.manager.findBy(ContactLink, { ...of, contactId: In([...byId.keys()]) });
+  const groups = (keyOf: (contact: XeroContact) => string | null): Map<string, XeroContact[]> =>
+    groupBy(
+      found.filter((contact) => keyOf(contact) !== null),
+      (contact) => keyOf(contact) ?? "",
+    );
   return {
-    byNumber: new Map(found.map((contact) => [contact.contactNumber ?? "", contact])),
-    byName: groupBy(found, ({ nameKey }) => nameKey),
+    byId,
+    byNumber: groups(({ contactNumber }) => contactNumber),
+    byName: groups(({ nameKey }) => nameKey),
+    byEmail: groups(({ emailKey }) => emailKey),
     linked: new Map(links.map(({ contactId, participantId }) => [contactId, participantId])),
+    rivals: await readRivals(tx, connectionId, found),
+  };
+}
+
+/** Whoever has no contact in the organisation and might be one of these. */
+async function readRivals(
+  tx: WorkspaceTransaction,
+  connectionId: string,
+  contacts: XeroContact[],
+): Promise<Candidates["rivals"]> {
+  const texts = (keyOf: (contact: XeroContact) => string | null): string[] =>
+    contacts.flatMap((contact) => keyOf(contact)?.toLowerCase() ?? []);
+  const found = await tx.manager.query<Identity[]>(
+    `SELECT p.id, p.contact_number AS "contactNumber", p.name, p.email FROM participant p
+     WHERE p.workspace_id = $1 AND (p.contact_number = ANY($3) OR lower(p.name) = ANY($4) OR lower(p.email) = ANY($5))
+       AND NOT EXISTS (SELECT FROM contact_link l WHERE l.workspace_id = $1 AND l.connection_id = $2 AND l.participant_id = p.id)`,
+    [
+      tx.workspaceId,
+      connectionId,
+      contacts.flatMap(({ contactNumber }) => contactNumber ?? []),
+      texts(({ name }) => name),
+      texts(({ email }) => email),
+    ],
+  );
+  const rivals = new Map<string, Identity[]>();
+  for (const rival of found) {
+    const keys = keysOf(rival);
+    for (const key of [keys.number, keys.name, keys.email]) {
+      if (key !== null) rivals.set(key, [...(rivals.get(key) ?? []), rival]);
+    }
+  }
+  return rivals;
+}
+
+/** What keeps a linked contact from being told its participant's name or number. */
+export interface Obstacles {
+  /** Another active contact has the name. */
+  isNameTaken: boolean;
+  /** Another system has numbered this one, or the number is on another contact; on an archived one it is for ever. */
+  isNumberTaken: boolean;
+}
+
+/** What stands in the way of each of these, as far as the copy tells. */
+export async function readObstacles(
+  tx: WorkspaceTransaction,
+  connectionId: string,
+  linked: { participant: Participant; link: Pick<ContactLink, "contactId"> }[],
+): Promise<(one: { participant: Participant; link: Pick<ContactLink, "contactId"> }) => Obstacles> {
+  const of = { workspaceId: tx.workspaceId, connectionId };
+  const found = await tx.manager.findBy(XeroContact, [
+    { ...of, contactId: In(linked.map(({ link }) => link.contactId)) },
+    { ...of, contactNumber: In(linked.map(({ participant }) => participant.contactNumber)) },
+    { ...of, nameKey: In(linked.map(({ participant }) => comparable(participant.name))), status: "ACTIVE" },
+  ]);
+  const byId = new Map(found.map((contact) => [contact.contactId, contact]));
+  const byName = groupBy(
+    found.filter(({ status }) => status === "ACTIVE"),
+    ({ nameKey }) => nameKey,
+  );
+  const byNumber = groupBy(found, ({ contactNumber }) => contactNumber ?? "");
+  return ({ participant, link: { contactId } }) => {
+    const isOther = (contact: XeroContact): boolean => contact.contactId !== contactId;
+    const own = byId.get(contactId);
+    return {
+      isNameTaken: (byName.get(comparable(participant.name)) ?? []).some(isOther),
+      isNumberTaken:
+        (own !== undefined && hasForeignNumber(participant, own)) ||
+        (byNumber.get(participant.contactNumber) ?? []).some(isOther),
+    };
   };
 }

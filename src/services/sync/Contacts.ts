@@ -1,50 +1,30 @@
 /**
- * The contact of everyone who is billed: found, created or brought up to date before the invoices go out, for as many invoices at once as wait.
- *
- * Participants are matched on the mirror of the organisation's contacts. The contact number is ours and unique in Xero among all contacts,
- * archived ones too, so a contact whose creation was answered by silence is found again by it, and two processes at once make one. A contact is
- * never written to by name: in Xero a POST with only a name overwrites whoever bears it.
+ * The contact of everyone who is billed, settled before the invoices go out, for as many invoices at once as wait: who needs calls to Xero, and
+ * what becomes of the attempts. How a contact is found or made is the settlement's.
  */
-import { randomUUID } from "node:crypto";
 import { In } from "typeorm";
 import { type Database } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
-import { ContactLink } from "../../entities/ContactLink.js";
 import { type ContactAction } from "../../entities/enums.js";
-import { type Participant } from "../../entities/Participant.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
-import { type SyncError } from "../../entities/SyncError.js";
-import { XeroContact } from "../../entities/XeroContact.js";
 import { enqueue } from "../../jobs/queue.js";
-import { type ElementOutcome, type XeroContactAnswer } from "../../xero/answers.js";
 import { XeroFailure } from "../../xero/XeroFailure.js";
-import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { type CallOptions, type XeroGateway } from "../../xero/XeroGateway.js";
 import { loadIntegration } from "../Integrations.js";
 import { find } from "../loading.js";
 import { patchAll } from "../patching.js";
 import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
 import { dueAttempts, sizeAfter } from "./batchRows.js";
-import { fieldsOf, hashOf, payloadOf } from "./contactFields.js";
-import { ContactMirrors, findCandidates } from "./ContactMirrors.js";
-import { matchContact } from "./matchContact.js";
+import { noteBrokenMappings } from "./brokenMappings.js";
+import { hashOf } from "./contactFields.js";
+import { ContactMirrors } from "./ContactMirrors.js";
+import { ContactSettlement, type Settled, type Wanted } from "./ContactSettlement.js";
 import { prepareInvoice, readMaterials } from "./prepare.js";
 import { putBackAfter } from "./putBack.js";
-import { rejected } from "./syncErrors.js";
-
-/** A participant's contact, or why there is none. */
-type Settled = { contactId: string; action: ContactAction; warnings: string[] } | { error: SyncError };
 
 /** So many invoices are looked at and so many contacts written at a time. */
 const attemptsAtOnce = 250;
 const contactsAtOnce = 50;
-
-/** The attempts that wait for one participant's contact. */
-interface Wanted {
-  participant: Participant;
-  link: ContactLink | undefined;
-  attempts: SyncAttempt[];
-}
 
 interface Work {
   connection: Connection;
@@ -79,12 +59,17 @@ export class Contacts {
     if (!work) return null;
     if (work.anyReady) onReady();
     let calls = 0;
-    const settled = new Map<string, Settled>();
+    let settled = new Map<string, Settled>();
     try {
-      await this.gateway.call(work.connection, (accounting) => this.settleAll(accounting, work, settled), {
-        ...options,
-        count: (made) => (calls = made),
-      });
+      await this.gateway.call(
+        work.connection,
+        (accounting) => {
+          const settlement = new ContactSettlement(this.database, this.mirrors, accounting, work.connection);
+          settled = settlement.settled;
+          return settlement.settle(work.wanted);
+        },
+        { ...options, count: (made) => (calls = made) },
+      );
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
       await this.end(work, { settled, calls, failure: error });
@@ -120,16 +105,19 @@ export class Contacts {
           continue;
         }
         const { billed } = prepared;
-        const link = materials.links.get(billed.id);
+        const known = materials.links.get(billed.id);
+        const link = known?.contactStatus === "ACTIVE" ? known : undefined;
         if (link?.sentHash === hashOf(billed)) {
           ready.push({ id: attempt.id, contactId: link.contactId, contactAction: "UNCHANGED" });
           continue;
         }
-        const entry = wanted.get(billed.id) ?? { participant: billed, link, attempts: [] };
+        const former = link ? undefined : known;
+        const entry = wanted.get(billed.id) ?? { participant: billed, link, former, attempts: [] };
         entry.attempts.push(attempt);
         wanted.set(billed.id, entry);
       }
       await applyChanges(tx, refused);
+      await noteBrokenMappings(tx, refused);
       await patchAll(tx, SyncAttempt, ready);
       if (wanted.size > 0) {
         const first = [...wanted.values()].slice(0, sizeAfter(contactsAtOnce, attempts));
@@ -180,183 +168,5 @@ export class Contacts {
       // Others that waited for the lease may send now what is settled.
       enqueue(tx, "push", { workspaceId, connectionId });
     });
-  }
-
-  private async settleAll(accounting: XeroAccounting, work: Work, settled: Map<string, Settled>): Promise<void> {
-    const { connection, wanted } = work;
-    const changed = wanted.filter(({ link }) => link !== undefined);
-    await this.update(accounting, connection, changed, settled);
-    const unlinked = wanted.filter(({ participant, link }) => link === undefined && !settled.has(participant.id));
-    if (unlinked.length === 0) return;
-    await this.mirrors.refresh(
-      accounting,
-      connection,
-      unlinked.flatMap(({ attempts }) => attempts.map(({ queuedAt }) => queuedAt)),
-    );
-    const missing = await this.linkFound(accounting, connection, unlinked, settled);
-    await this.create(accounting, connection, missing, settled);
-  }
-
-  /** Links whoever has a contact already, and brings it up to date; answers those who have none. */
-  private async linkFound(
-    accounting: XeroAccounting,
-    connection: Connection,
-    unlinked: Wanted[],
-    settled: Map<string, Settled>,
-  ): Promise<Wanted[]> {
-    const candidates = await this.database.inWorkspace(connection.workspaceId, (tx) =>
-      findCandidates(
-        tx,
-        connection.id,
-        unlinked.map(({ participant }) => participant),
-      ),
-    );
-    const missing: Wanted[] = [];
-    const differing: Wanted[] = [];
-    for (const each of unlinked) {
-      const { participant } = each;
-      const match = matchContact(participant, candidates);
-      if (match === null) missing.push(each);
-      else if ("code" in match) settled.set(participant.id, { error: match });
-      else {
-        const same = hashOf({ ...participant, ...fieldsOf(match) }) === hashOf(participant);
-        const link = await this.link(connection, participant, match.contactId, same ? hashOf(participant) : null, []);
-        candidates.linked.set(match.contactId, participant.id);
-        settled.set(participant.id, { contactId: match.contactId, action: "LINKED", warnings: [] });
-        if (!same) differing.push({ ...each, link });
-      }
-    }
-    const updated = new Map<string, Settled>();
-    await this.update(accounting, connection, differing, updated);
-    for (const [id, result] of updated) {
-      if ("contactId" in result) settled.set(id, { ...result, action: "LINKED" });
-    }
-    return missing;
-  }
-
-  private async create(
-    accounting: XeroAccounting,
-    connection: Connection,
-    missing: Wanted[],
-    settled: Map<string, Settled>,
-  ): Promise<void> {
-    if (missing.length === 0) return;
-    const outcomes = await accounting.createContacts(
-      missing.map(({ participant }) => payloadOf(participant)),
-      randomUUID(),
-    );
-    const refused: [Wanted, string[]][] = [];
-    for (const [index, outcome] of outcomes.entries()) {
-      const each = missing[index];
-      if (!each) continue;
-      const { participant } = each;
-      if (!outcome.ok) {
-        refused.push([each, outcome.messages]);
-        continue;
-      }
-      const { answer, warnings } = outcome;
-      await this.link(connection, participant, answer.contactId, hashOf(participant), warnings);
-      settled.set(participant.id, { contactId: answer.contactId, action: "CREATED", warnings });
-    }
-    await this.mirrors.keep(
-      connection,
-      outcomes.flatMap((outcome) => (outcome.ok ? [outcome.answer] : [])),
-    );
-    if (refused.length === 0) return;
-    // A refused number may be our own, taken by another process or by a call whose answer was lost, after the mirror was read.
-    await this.mirrors.refresh(accounting, connection, "NOW");
-    const still = await this.linkFound(
-      accounting,
-      connection,
-      refused.map(([each]) => each),
-      settled,
-    );
-    for (const [{ participant }, messages] of refused.filter(([each]) => still.includes(each))) {
-      settled.set(participant.id, { error: rejected(messages, "CONTACT_REJECTED") });
-    }
-  }
-
-  /** What Xero refuses of an update does not hold up the invoice: it is a warning, and is tried again when the participant changes. */
-  private async update(
-    accounting: XeroAccounting,
-    connection: Connection,
-    changed: Wanted[],
-    settled: Map<string, Settled>,
-  ): Promise<void> {
-    const linked = changed.flatMap(({ participant, link }) => (link ? [{ participant, link }] : []));
-    if (linked.length === 0) return;
-    let outcomes: ElementOutcome<XeroContactAnswer>[];
-    try {
-      outcomes = await accounting.updateContacts(
-        linked.map(({ participant, link }) => ({ ...payloadOf(participant), contactId: link.contactId })),
-        randomUUID(),
-      );
-    } catch (error) {
-      if (!(error instanceof XeroFailure) || error.kind !== "NOT_FOUND") throw error;
-      await this.updateKnown(accounting, connection, changed, settled, error);
-      return;
-    }
-    for (const [index, outcome] of outcomes.entries()) {
-      const { participant, link } = linked[index] ?? {};
-      if (!participant || !link) continue;
-      const warnings = outcome.ok
-        ? outcome.warnings
-        : outcome.messages.map((message) => `The contact was not updated: ${message}`);
-      await this.link(connection, participant, link.contactId, hashOf(participant), warnings);
-      settled.set(participant.id, {
-        contactId: link.contactId,
-        action: outcome.ok ? "UPDATED" : "UNCHANGED",
-        warnings,
-      });
-    }
-    await this.mirrors.keep(
-      connection,
-      outcomes.flatMap((outcome) => (outcome.ok ? [outcome.answer] : [])),
-    );
-  }
-
-  /** One contact that Xero does not know makes it refuse them all: that one is unlinked and looked for anew, the others are updated. */
-  private async updateKnown(
-    accounting: XeroAccounting,
-    connection: Connection,
-    changed: Wanted[],
-    settled: Map<string, Settled>,
-    refusal: XeroFailure,
-  ): Promise<void> {
-    const ids = changed.flatMap(({ link }) => link?.contactId ?? []);
-    const known = new Set<string>();
-    for await (const page of accounting.fetchContacts({ ids, includeArchived: true })) {
-      for (const { contactId } of page) known.add(contactId);
-    }
-    const gone = changed.filter(({ link }) => !known.has(link?.contactId ?? ""));
-    if (gone.length === 0) throw refusal;
-    const { workspaceId, id: connectionId } = connection;
-    await this.database.inWorkspace(workspaceId, async (tx) => {
-      const key = { workspaceId, connectionId, contactId: In(gone.map(({ link }) => link?.contactId ?? "")) };
-      await tx.manager.delete(ContactLink, key);
-      await tx.manager.delete(XeroContact, key);
-    });
-    for (const each of gone) each.link = undefined;
-    await this.update(
-      accounting,
-      connection,
-      changed.filter(({ link }) => link !== undefined),
-      settled,
-    );
-  }
-
-  private async link(
-    { workspaceId, id: connectionId }: Connection,
-    { id: participantId }: Participant,
-    contactId: string,
-    sentHash: string | null,
-    warnings: string[],
-  ): Promise<ContactLink> {
-    const link = { workspaceId, connectionId, participantId, contactId, sentHash, warnings };
-    const row = { ...link, contactStatus: "ACTIVE" as const };
-    await this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.upsert(ContactLink, row, ["workspaceId", "connectionId", "participantId"]),
-    );
-    return row;
   }
 }

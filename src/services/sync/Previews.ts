@@ -89,7 +89,12 @@ async function previewGroup(
     { integration, connection, appUrl: "" },
     invoices.map(({ id }) => id),
   );
-  const candidates = await findCandidates(tx, connection.id, [...materials.participants.values()]);
+  const candidates = await findCandidates(
+    tx,
+    connection.id,
+    [...materials.participants.values()],
+    [...materials.links.values()].map(({ contactId }) => contactId),
+  );
   return invoices.map((invoice) => {
     const problems = [...refusalsOf(invoice), ...obstacles];
     if (isUnchanged(invoice)) return previewOf(invoice, problems, null);
@@ -130,8 +135,8 @@ function contactOf(materials: Materials, candidates: Candidates, participantId: 
   const participant = materials.participants.get(participantId);
   if (!participant) throw new Error(`participant ${participantId} was not read`);
   const link = materials.links.get(participantId);
-  if (link) return link.sentHash === hashOf(participant) ? "UNCHANGED" : "UPDATED";
-  const match = matchContact(participant, candidates);
+  if (link?.contactStatus === "ACTIVE") return link.sentHash === hashOf(participant) ? "UNCHANGED" : "UPDATED";
+  const match = matchContact(participant, candidates, link?.contactId);
   if (match === null) return "CREATED";
   return "code" in match ? match : "LINKED";
 }

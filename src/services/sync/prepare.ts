@@ -8,6 +8,7 @@
  */
 import { Big } from "big.js";
 import { In } from "typeorm";
+import { NIL } from "uuid";
 import { type WorkspaceTransaction } from "../../database.js";
 import { Account } from "../../entities/Account.js";
 import { type Connection } from "../../entities/Connection.js";
@@ -74,7 +75,7 @@ export async function readMaterials(
   });
   const managers = await tx.manager.findBy(Participant, {
     workspaceId,
-    id: In(participants.flatMap(({ planManagerId }) => planManagerId ?? [])),
+    id: In([...participants.flatMap(({ planManagerId }) => planManagerId ?? []), integration.ndiaId ?? NIL]),
   });
   const links = await tx.manager.findBy(ContactLink, {
     ...of,
@@ -186,20 +187,22 @@ function checkLock({ connection }: Materials, { date }: Invoice): SyncError | nu
 }
 
 function billedParty(
-  { participants }: Materials,
+  { participants, integration }: Materials,
   invoice: Invoice,
 ): { participant: Participant; heading: InvoiceLinePayload[] } | SyncError {
   const participant = participants.get(invoice.participantId);
   if (!participant) throw new Error(`invoice ${invoice.id} has no participant`);
-  if (participant.planManagement === "AGENCY_MANAGED") {
+  const { planManagement } = participant;
+  if (planManagement === "AGENCY_MANAGED" && !integration.sendAgencyManaged) {
     return syncError(
       "INVALID_INVOICE",
       "The participant is agency-managed: the NDIA is billed through its own portal, not through Xero.",
-      "Claim it from the NDIA, or correct the participant's plan management and sync the invoice again.",
+      "Claim it from the NDIA; or have such invoices sent to the NDIA (setting sendAgencyManaged), or correct the participant's plan management, and sync the invoice again.",
     );
   }
-  if (participant.planManagement !== "PLAN_MANAGED") return { participant, heading: [] };
-  const manager = participants.get(participant.planManagerId ?? "");
+  if (planManagement !== "PLAN_MANAGED" && planManagement !== "AGENCY_MANAGED") return { participant, heading: [] };
+  const payer = planManagement === "AGENCY_MANAGED" ? integration.ndiaId : participant.planManagerId;
+  const manager = participants.get(payer ?? "");
   if (!manager) {
     return syncError(
       "INVALID_INVOICE",
@@ -221,14 +224,15 @@ function prepareLine(materials: Materials, invoice: Invoice, line: LineItem): In
       `Line ${line.position} (${line.description.slice(0, 80)}): ${problem}.`,
       "Choose an account and a tax rate that the organisation has, for the line, its support item or the workspace, then sync the invoice again.",
     );
+  const broken = (mapping: string): SyncError => ({ ...invalid(mapping), brokenMapping: mapping });
   if (!account) return invalid("it has no sales account in the organisation");
   const problem = accountProblem(account, "REVENUE_ACCOUNTS");
-  if (problem !== null) return invalid(problem);
+  if (problem !== null) return broken(problem);
   const rate = materials.rates.get(line.taxRateId ?? "");
   if (invoice.lineAmountTypes !== "NO_TAX") {
     if (line.taxRateId === null) return invalid("it was saved without a tax rate; save it again with one");
     if (!rate) return invalid("its tax rate is not mapped to one of the organisation");
-    if (!isUsable(rate)) return invalid(`the tax rate ${rate.name} can't be used on sales in Xero any more`);
+    if (!isUsable(rate)) return broken(`the tax rate ${rate.name} can't be used on sales in Xero any more`);
     if (!new Big(rate.effectiveRate).eq(line.taxPercent)) {
       return invalid(`it was saved with ${line.taxPercent} % tax, and ${rate.name} in Xero is ${rate.effectiveRate} %`);
     }

@@ -204,6 +204,15 @@ export async function queueMended(
   }
 }
 
+/** Narrows the query to invoices that bill this participant, or of which it is the plan manager. */
+export function billedTo(query: SelectQueryBuilder<Invoice>, participantId: string): void {
+  query.andWhere(
+    `i.participant_id IN (SELECT p.id FROM participant p
+       WHERE p.workspace_id = i.workspace_id AND (p.id = :participantId OR p.plan_manager_id = :participantId))`,
+    { participantId },
+  );
+}
+
 async function queueFailed(
   tx: WorkspaceTransaction,
   connectionId: string,

@@ -74,7 +74,12 @@ export function rejected(
   fallback: "VALIDATION_FAILED" | "CONTACT_REJECTED" = "VALIDATION_FAILED",
 ): SyncError {
   const rule = rules.find(({ pattern }) => xeroMessages.some((message) => pattern.test(message)));
-  if (rule) return syncError(rule.code, rule.message, rule.resolution, xeroMessages);
+  if (rule) {
+    const error = syncError(rule.code, rule.message, rule.resolution, xeroMessages);
+    return rule.code === "INVALID_MAPPING"
+      ? { ...error, brokenMapping: `Xero says: ${xeroMessages.join(" ")}` }
+      : error;
+  }
   const what = fallback === "CONTACT_REJECTED" ? "contact" : "invoice";
   return syncError(
     fallback,
@@ -193,6 +198,13 @@ export const neverArrives = syncError(
   "XERO_UNAVAILABLE",
   "Xero was sent the invoice several times, and does not have it.",
   "Sync the invoice again later. If it goes on, tell whoever operates the service.",
+);
+
+/** Refused more than once as archived, though Xero's list says that it is not. */
+export const archivedContact = syncError(
+  "CONTACT_ARCHIVED",
+  "The contact is archived in Xero.",
+  "Restore the contact in Xero (only a person can), or link the participant to another one, then sync the invoice again.",
 );
 
 /** Looked up more than once, and never known. */
