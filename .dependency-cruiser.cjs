@@ -7,7 +7,7 @@
 
 const root = "^src/(main|rotateKeys|app|schema|httpServer)[.]ts$"; // puts everything together, so it may import everything
 const outlets = "^src/(jobs/queue|subscriptions/eventLog)[.]ts$"; // what services may call among the doors' folders
-const doors = "^src/(resolvers|webhooks|subscriptions|jobs)/";
+const doors = "^src/(resolvers|webhooks|uploads|subscriptions|jobs)/";
 
 module.exports = {
   forbidden: [

@@ -14,6 +14,7 @@ import { buildAppSchema } from "./schema.js";
 import { Alerts } from "./services/Alerts.js";
 import { ConnectionCare } from "./services/ConnectionCare.js";
 import { Connections } from "./services/Connections.js";
+import { ContactImports } from "./services/contacts/ContactImports.js";
 import { Disconnections } from "./services/Disconnections.js";
 import { Integrations } from "./services/Integrations.js";
 import { Invoices } from "./services/Invoices.js";
@@ -22,6 +23,7 @@ import { OrganisationData } from "./services/OrganisationData.js";
 import { Participants } from "./services/Participants.js";
 import { Payments } from "./services/Payments.js";
 import { Puller } from "./services/Puller.js";
+import { SupportCatalogue } from "./services/catalogue/SupportCatalogue.js";
 import { SupportItems } from "./services/SupportItems.js";
 import { Sweep } from "./services/Sweep.js";
 import { Previews } from "./services/sync/Previews.js";
@@ -34,6 +36,7 @@ import { XeroContacts } from "./services/XeroContacts.js";
 import { EventFeed } from "./subscriptions/EventFeed.js";
 import { serveSockets } from "./subscriptions/socketServer.js";
 import { createViewerReader, type Viewer } from "./viewer.js";
+import { takeUploads } from "./uploads/supportCatalogue.js";
 import { receiveWebhooks } from "./webhooks/receiver.js";
 import { CallLimits } from "./xero/CallLimits.js";
 import { Grants } from "./xero/Grants.js";
@@ -118,6 +121,7 @@ async function start(
   const organisationData = new OrganisationData(database, gateway);
   const connections = new Connections(database, identity, grants, { organisationData, linkWatch }, logger);
   const disconnections = new Disconnections(database, identity, grants, linkWatch, logger);
+  const contactImports = new ContactImports(database, gateway);
   const taxRates = new TaxRates(database);
   const webhookInbox = new WebhookInbox(database);
 
@@ -132,6 +136,7 @@ async function start(
     const services: Services = {
       alerts: new Alerts(database),
       connections,
+      contactImports,
       connectionEndsAfterMs: config.connection.inactiveAfterMs,
       disconnections,
       eventFeed,
@@ -155,6 +160,14 @@ async function start(
       return { viewer, services, loaders: createLoaders(database, { integrations, taxRates }, viewer, { remember }) };
     };
     const schema = await buildAppSchema();
+    await takeUploads(http, {
+      readViewer: async (authorization) => {
+        const viewer = await readViewer(authorization);
+        await integrations.ensure(viewer.workspaceId);
+        return viewer;
+      },
+      catalogue: new SupportCatalogue(database),
+    });
     await receiveWebhooks(http, { keys: xero.webhookKeys, inbox: webhookInbox, logger });
     await serveGraphql(http, schema, {
       path: graphqlPath,
@@ -200,6 +213,7 @@ async function start(
           config.connection,
           logger,
         ),
+        contactImports,
         disconnections,
         schedule: new Schedule(database, integrations),
         sweep: new Sweep(database),

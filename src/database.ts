@@ -32,6 +32,7 @@ import { Participant } from "./entities/Participant.js";
 import { Payment } from "./entities/Payment.js";
 import { Release } from "./entities/Release.js";
 import { SupportItem } from "./entities/SupportItem.js";
+import { SupportItemPrice } from "./entities/SupportItemPrice.js";
 import { SyncAttempt } from "./entities/SyncAttempt.js";
 import { SyncBatch } from "./entities/SyncBatch.js";
 import { SyncRun } from "./entities/SyncRun.js";
@@ -47,6 +48,8 @@ import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSc
 import { ConnectionLife1763856000000 } from "./migrations/1763856000000-ConnectionLife.js";
 import { SyncEntry1763942400000 } from "./migrations/1763942400000-SyncEntry.js";
 import { ContactMatching1764028800000 } from "./migrations/1764028800000-ContactMatching.js";
+import { SupportCatalogue1764115200000 } from "./migrations/1764115200000-SupportCatalogue.js";
+import { ContactImport1764201600000 } from "./migrations/1764201600000-ContactImport.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -96,6 +99,7 @@ const entities = [
   Payment,
   Release,
   SupportItem,
+  SupportItemPrice,
   SyncAttempt,
   SyncBatch,
   SyncRun,
@@ -265,6 +269,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       ConnectionLife1763856000000,
       SyncEntry1763942400000,
       ContactMatching1764028800000,
+      SupportCatalogue1764115200000,
+      ContactImport1764201600000,
     ],
     migrationsTableName: "schema_migration",
     synchronize: false,

@@ -13,9 +13,10 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { Worker } from "node:worker_threads";
+import { type Worker } from "node:worker_threads";
 import { isErrnoException, lockFolder } from "./embeddedLock.js";
 import type { WorkerOptions, WorkerReport, WorkerRequest } from "./embeddedWorker.js";
+import { startThread } from "./thread.js";
 
 export interface EmbeddedOptions {
   /** Where the data live; left out, they live in memory and end with the process. */
@@ -58,11 +59,12 @@ export async function startEmbedded({ dataDir, snapshot, onFailure }: EmbeddedOp
   };
   process.once("exit", tidy); // for a process that ends without close()
 
-  const worker = startWorker({
+  const workerData: WorkerOptions = {
     folder: folder?.cluster ?? null,
     snapshot: snapshot ?? null,
     socketPath: socketFolder === null ? null : join(socketFolder, `.s.PGSQL.${unixPort}`),
-  });
+  };
+  const worker = startThread("embeddedWorker", import.meta.url, { workerData });
   let closing = false;
   const ended = new Promise<void>((done) => {
     worker.once("exit", () => {
@@ -113,18 +115,6 @@ export async function startEmbedded({ dataDir, snapshot, onFailure }: EmbeddedOp
       clearTimeout(timer);
     },
   };
-}
-
-/** From dist/ the thread's file is plain JavaScript. From TypeScript (tsx, Jest) the thread must be taught to read it first. */
-function startWorker(workerData: WorkerOptions): Worker {
-  if (import.meta.url.endsWith(".js")) {
-    return new Worker(new URL("./embeddedWorker.js", import.meta.url), { workerData });
-  }
-  const tsx = import.meta.resolve("tsx/esm/api");
-  const file = new URL("./embeddedWorker.ts", import.meta.url).href;
-  // Not execArgv `--import tsx`: on Node 20 its hooks do not reach the thread's own entry file.
-  const load = `import { register } from ${JSON.stringify(tsx)}; register(); await import(${JSON.stringify(file)});`;
-  return new Worker(new URL(`data:text/javascript,${encodeURIComponent(load)}`), { workerData, execArgv: [] });
 }
 
 /** Resolves to the thread's next report of this kind; rejects when it fails or ends first. */

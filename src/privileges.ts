@@ -20,6 +20,7 @@ const workspaceTables: Record<string, string> = {
   payment: "SELECT, INSERT, UPDATE",
   release: "SELECT, INSERT",
   support_item: "SELECT, INSERT, UPDATE",
+  support_item_price: "SELECT, INSERT, UPDATE",
   sync_attempt: "SELECT, INSERT, UPDATE",
   sync_batch: "SELECT, INSERT, UPDATE",
   sync_run: "SELECT, INSERT, UPDATE",

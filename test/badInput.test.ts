@@ -888,6 +888,7 @@ describe("a role", () => {
     cancelSyncRun: ["bookkeeper", `cancelSyncRun(id: "${unknownId}") { id }`],
     connectXero: ["admin", "connectXero { expiresAt }"],
     disconnectXero: ["admin", `disconnectXero(organisationId: "${unknownId}") { id }`],
+    importContacts: ["bookkeeper", "importContacts { id }"],
     linkContact: ["bookkeeper", `linkContact(participantId: "${unknownId}") { id }`],
     mapTaxRate: ["admin", `mapTaxRate(taxRateId: "${unknownId}") { id }`],
     refreshXeroData: ["admin", "refreshXeroData { enabled }"],

@@ -103,6 +103,11 @@ beforeAll(async () => {
       `INSERT INTO release (workspace_id, id, connection_id, xero_connection_id, xero_user_id, due_at)
        VALUES ('${name}', gen_random_uuid(), '${ids.connection}', gen_random_uuid(), 'x', now() + interval '1 day')`,
     );
+    // Comes with an uploaded catalogue.
+    await runSql(
+      service,
+      `INSERT INTO support_item_price (workspace_id, support_item_id, valid_from) VALUES ('${name}', '${ids.supportItem}', '2026-07-01')`,
+    );
   }
 });
 

@@ -3,6 +3,15 @@ import { Connection } from "./Connection.js";
 import { type XeroContactStatus } from "./enums.js";
 import { Participant } from "./Participant.js";
 
+/** What a participant and its contact share, besides the contact number. */
+export interface ContactDetails {
+  name: string;
+  firstName: string | null;
+  lastName: string | null;
+  email: string | null;
+  phone: string | null;
+}
+
 /** Which contact a participant is in one organisation, and what of the participant it was last told. */
 @Entity("contact_link")
 @Unique("uq_contact_link_contact", ["workspaceId", "connectionId", "contactId"])
@@ -31,6 +40,10 @@ export class ContactLink {
   /** Hash of the contact's fields as last sent; another hash means that there is something to update. Null: never sent. */
   @Column({ type: "text", nullable: true })
   sentHash!: string | null;
+
+  /** The details that participant and contact last agreed on: whichever differs from them has changed since. Null: they never have. */
+  @Column({ type: "jsonb", nullable: true })
+  agreed!: ContactDetails | null;
 
   /** Whether the contact bears its number behind its name, which somebody else has in Xero. */
   @Column({ type: "boolean", default: false })

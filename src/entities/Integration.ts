@@ -64,6 +64,15 @@ export class Integration {
   @Column({ type: "boolean", default: false })
   sendAgencyManaged!: boolean;
 
+  @Column({ type: "boolean", default: false })
+  contactImportEnabled!: boolean;
+
+  @Column({ type: "uuid", array: true, default: "{}" })
+  contactImportGroupIds!: string[];
+
+  @Column({ type: "boolean", default: false })
+  contactImportSuppliers!: boolean;
+
   /** Who is billed for the agency-managed. Null: that was never wanted. */
   @Column({ type: "uuid", nullable: true })
   ndiaId!: string | null;

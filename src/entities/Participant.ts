@@ -10,6 +10,7 @@ import { Integration } from "./Integration.js";
 @Unique("uq_participant_contact_number", ["workspaceId", "contactNumber"])
 @Index("ix_participant_name", { synchronize: false })
 @Index("ix_participant_email", { synchronize: false })
+@Index("ix_participant_phone", { synchronize: false })
 @ForeignKey(() => Integration, ["workspaceId"], ["workspaceId"], { name: "fk_participant_workspace" })
 @ForeignKey(() => Participant, ["workspaceId", "planManagerId"], ["workspaceId", "id"], {
   name: "fk_participant_plan_manager",

@@ -1,6 +1,5 @@
 import { Field, ObjectType } from "type-graphql";
 import { Column, Entity, ForeignKey, Unique } from "typeorm";
-import { DecimalScalar } from "../scalars.js";
 import { MoneyColumn, WorkspaceRecord } from "./columns.js";
 import { Integration } from "./Integration.js";
 import { TaxRate } from "./TaxRate.js";
@@ -23,7 +22,7 @@ export class SupportItem extends WorkspaceRecord {
   @Column({ type: "text" })
   unit!: string;
 
-  @Field(() => DecimalScalar, { nullable: true })
+  /** Set by hand, for whichever day; null: the uploaded catalogue's holds. */
   @MoneyColumn({ nullable: true })
   priceLimit!: string | null;
 

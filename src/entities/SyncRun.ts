@@ -3,7 +3,7 @@ import { Column, Entity, ForeignKey, Index } from "typeorm";
 import { DateTimeScalar } from "../scalars.js";
 import { InstantColumn, WorkspaceRecord } from "./columns.js";
 import { Connection } from "./Connection.js";
-import { SyncRunKind, SyncRunStatus, SyncTrigger } from "./enums.js";
+import { type SyncOutcome, SyncRunKind, SyncRunStatus, SyncTrigger } from "./enums.js";
 
 /** One press, tick or approval, and all that follows from it. How its invoices ended is counted from its attempts, never kept twice. */
 @ObjectType()
@@ -12,6 +12,7 @@ import { SyncRunKind, SyncRunStatus, SyncTrigger } from "./enums.js";
   name: "fk_sync_run_connection",
 })
 @Index("ix_sync_run_queued_at", ["workspaceId", "queuedAt", "id"])
+@Index("ix_sync_run_import", { synchronize: false })
 export class SyncRun extends WorkspaceRecord {
   @Column({ type: "uuid" })
   connectionId!: string;
@@ -47,4 +48,12 @@ export class SyncRun extends WorkspaceRecord {
   @Field(() => Int, { description: "Calls made to Xero for it." })
   @Column({ type: "integer", default: 0 })
   xeroCalls!: number;
+
+  /** How many of each outcome there are, for a run without attempts: an import's contacts. Null: counted from its attempts. */
+  @Column({ type: "jsonb", nullable: true })
+  counts!: Partial<Record<SyncOutcome, number>> | null;
+
+  @Field(() => [String], { description: "Why an import left some contacts alone, in words; up to 200." })
+  @Column({ type: "text", array: true, default: "{}" })
+  problems!: string[];
 }

@@ -11,6 +11,8 @@ import { Connection } from "./Connection.js";
 @Index("ix_xero_contact_number", ["workspaceId", "connectionId", "contactNumber"])
 @Index("ix_xero_contact_name", ["workspaceId", "connectionId", "nameKey"])
 @Index("ix_xero_contact_email", ["workspaceId", "connectionId", "emailKey"])
+@Index("ix_xero_contact_phone", ["workspaceId", "connectionId", "phoneKey"])
+@Index("ix_xero_contact_import_due", { synchronize: false })
 export class XeroContact {
   @PrimaryColumn({ type: "text" })
   workspaceId!: string;
@@ -57,4 +59,19 @@ export class XeroContact {
   /** The e-mail address likewise. */
   @Column({ type: "text", nullable: true })
   emailKey!: string | null;
+
+  /** The telephone number's digits; null where there are too few. */
+  @Column({ type: "text", nullable: true })
+  phoneKey!: string | null;
+
+  /** As Xero has it: whether it has bills, and whether it has invoices. */
+  @Column({ type: "boolean", default: false })
+  isSupplier!: boolean;
+
+  @Column({ type: "boolean", default: false })
+  isCustomer!: boolean;
+
+  /** Whether it has changed since the import last looked at it. */
+  @Column({ type: "boolean", default: true })
+  importDue!: boolean;
 }

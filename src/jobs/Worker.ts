@@ -11,6 +11,7 @@ import { Pool } from "pg";
 import { type Database } from "../database.js";
 import { type Logger, messageOf, withCorrelation } from "../logger.js";
 import { type ConnectionCare } from "../services/ConnectionCare.js";
+import { type ContactImports } from "../services/contacts/ContactImports.js";
 import { type Disconnections } from "../services/Disconnections.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
 import { type Puller } from "../services/Puller.js";
@@ -24,6 +25,7 @@ export interface WorkerServices {
   puller: Puller;
   organisationData: OrganisationData;
   connectionCare: ConnectionCare;
+  contactImports: ContactImports;
   disconnections: Disconnections;
   schedule: Schedule;
   sweep: Sweep;
@@ -125,7 +127,7 @@ export class Worker {
   };
 
   private tasks(): TaskList {
-    const { pusher, puller, organisationData, connectionCare, disconnections } = this.services;
+    const { pusher, puller, organisationData, connectionCare, contactImports, disconnections } = this.services;
     const run: { [T in keyof Tasks]: (payload: Tasks[T]) => Promise<void> } = {
       push: ({ workspaceId, connectionId }) =>
         this.alone(`push:${connectionId}`, () => pusher.push(workspaceId, connectionId)),
@@ -133,6 +135,8 @@ export class Worker {
         this.alone(`pull:${connectionId}`, () => puller.pull(workspaceId, connectionId)),
       refresh: ({ workspaceId, connectionId }) => organisationData.refreshById(workspaceId, connectionId),
       check: ({ workspaceId, connectionId }) => connectionCare.check(workspaceId, connectionId),
+      import: ({ workspaceId, connectionId }) =>
+        this.alone(`import:${connectionId}`, () => contactImports.run(workspaceId, connectionId)),
       release: ({ workspaceId, connectionId }) => disconnections.release(workspaceId, connectionId),
     };
     return Object.fromEntries(

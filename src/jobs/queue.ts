@@ -15,6 +15,8 @@ export interface Tasks {
   refresh: { workspaceId: string; connectionId: string };
   /** See whether the link is still alive. */
   check: { workspaceId: string; connectionId: string };
+  /** Take in what has changed of the organisation's contacts. */
+  import: { workspaceId: string; connectionId: string };
   /** End at Xero what was given up here. */
   release: { workspaceId: string; connectionId: string };
 }

@@ -1,11 +1,34 @@
 /** Xero's contacts, and which participants they are. */
-import { Arg, Authorized, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from "type-graphql";
+import {
+  Arg,
+  Authorized,
+  Ctx,
+  Field,
+  FieldResolver,
+  ID,
+  Int,
+  Mutation,
+  ObjectType,
+  Query,
+  Resolver,
+  Root,
+} from "type-graphql";
 import { XeroContactStatus } from "../entities/enums.js";
 import { Participant } from "../entities/Participant.js";
+import { SyncRun } from "../entities/SyncRun.js";
 import { SyncError } from "../entities/SyncError.js";
 import { XeroContact } from "../entities/XeroContact.js";
 import { checkFirst } from "../services/paging.js";
 import { type Context } from "./context.js";
+
+@ObjectType()
+class XeroContactGroup {
+  @Field(() => ID)
+  id!: string;
+
+  @Field(() => String)
+  name!: string;
+}
 
 @Resolver(() => XeroContact)
 export class XeroContactResolver {
@@ -34,6 +57,24 @@ export class XeroContactResolver {
     @Ctx() { services, viewer }: Context,
   ): Promise<Participant> {
     return services.xeroContacts.link(viewer, participantId, xeroContactId ?? null);
+  }
+
+  @Query(() => [XeroContactGroup], {
+    nullable: true,
+    description:
+      "The active organisation's contact groups, as Xero has them now. Null while no organisation is chosen.",
+  })
+  xeroContactGroups(@Ctx() { services, viewer }: Context): Promise<XeroContactGroup[] | null> {
+    return services.contactImports.groups(viewer);
+  }
+
+  @Authorized("BOOKKEEPER")
+  @Mutation(() => SyncRun, {
+    description:
+      "Takes in the chosen contacts of the active organisation as participants; while an import is going, that one. Repeats change nothing.",
+  })
+  importContacts(@Ctx() { services, viewer }: Context): Promise<SyncRun> {
+    return services.contactImports.request(viewer);
   }
 
   @FieldResolver(() => XeroContactStatus)

@@ -20,7 +20,7 @@ import { SyncRun } from "../entities/SyncRun.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { DateTimeScalar } from "../scalars.js";
 import { ConnectXeroPayload } from "../services/Connections.js";
-import { UpdateIntegrationInput } from "../services/Integrations.js";
+import { UpdateIntegrationInput } from "../services/integrationInput.js";
 import { Viewer } from "../viewer.js";
 import { type Context } from "./context.js";
 
@@ -52,6 +52,18 @@ class SyncSchedule {
 
   @Field(() => DateTimeScalar, { nullable: true })
   nextRunAt!: Date | null;
+}
+
+@ObjectType()
+class ContactImportSettings {
+  @Field(() => Boolean)
+  enabled!: boolean;
+
+  @Field(() => [ID], { description: "Xero contact groups to import; empty: all." })
+  groupIds!: string[];
+
+  @Field(() => Boolean, { description: "Contacts too that have bills and no invoices." })
+  includeSuppliers!: boolean;
 }
 
 @Resolver(() => SyncSchedule)
@@ -157,6 +169,15 @@ export class IntegrationResolver {
       cron: integration.scheduleCron,
       timeZone: integration.scheduleTimeZone ?? (await services.integrations.timeZone(viewer, integration)),
       nextRunAt: integration.scheduleNextRunAt,
+    };
+  }
+
+  @FieldResolver(() => ContactImportSettings)
+  contactImport(@Root() integration: Integration): ContactImportSettings {
+    return {
+      enabled: integration.contactImportEnabled,
+      groupIds: integration.contactImportGroupIds,
+      includeSuppliers: integration.contactImportSuppliers,
     };
   }
 

@@ -1,6 +1,7 @@
 /** What every resolver is given: who asks, the services, and loaders that gather what one operation needs into few statements. */
 import { type Alerts } from "../services/Alerts.js";
 import { type Connections } from "../services/Connections.js";
+import { type ContactImports } from "../services/contacts/ContactImports.js";
 import { type Disconnections } from "../services/Disconnections.js";
 import { type Integrations } from "../services/Integrations.js";
 import { type Invoices } from "../services/Invoices.js";
@@ -22,6 +23,7 @@ export interface Services {
   connections: Connections;
   /** So long after its last activity a link is ended. */
   connectionEndsAfterMs: number;
+  contactImports: ContactImports;
   disconnections: Disconnections;
   eventFeed: EventFeed;
   integrations: Integrations;

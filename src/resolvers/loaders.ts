@@ -16,12 +16,13 @@ import { LineItem } from "../entities/LineItem.js";
 import { Participant } from "../entities/Participant.js";
 import { Payment } from "../entities/Payment.js";
 import { SupportItem } from "../entities/SupportItem.js";
+import { SupportItemPrice } from "../entities/SupportItemPrice.js";
 import { SyncAttempt } from "../entities/SyncAttempt.js";
 import { SyncRun } from "../entities/SyncRun.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { XeroContact } from "../entities/XeroContact.js";
 import { findActiveConnection } from "../services/accounts.js";
-import { type Integrations, loadIntegration } from "../services/Integrations.js";
+import { type Integrations, loadIntegration, today } from "../services/Integrations.js";
 import { groupBy } from "../services/loading.js";
 import { type Page, type PageRequest } from "../services/paging.js";
 import { countOutcomes } from "../services/sync/attempts.js";
@@ -48,6 +49,7 @@ export interface Loaders {
   participant: DataLoader<string, Participant | null>;
   payment: DataLoader<string, Payment | null>;
   paymentsOf: DataLoader<string, Payment[]>;
+  pricing: DataLoader<string, { today: string; prices: SupportItemPrice[] }>;
   run: DataLoader<string, SyncRun | null>;
   supportItem: DataLoader<string, SupportItem | null>;
   taxRate: DataLoader<string, TaxRate | null>;
@@ -159,6 +161,9 @@ export function createLoaders(
     ),
     outcomesOf: batch(async (tx, ids) => {
       const counts = await countOutcomes(tx, ids);
+      const imports = await tx.manager.findBy(SyncRun, { workspaceId, id: In([...ids]), kind: "CONTACT_IMPORT" });
+      for (const run of imports)
+        counts.set(run.id, new Map(Object.entries(run.counts ?? {}) as [SyncOutcome, number][]));
       return ids.map((id) => counts.get(id) ?? new Map<SyncOutcome, number>());
     }),
     participant: byId(Participant),
@@ -169,6 +174,15 @@ export function createLoaders(
         order: { paymentDate: "ASC", id: "ASC" },
       }),
     ),
+    pricing: batch(async (tx, ids) => {
+      const rows = await tx.manager.find(SupportItemPrice, {
+        where: { workspaceId, supportItemId: In([...ids]) },
+        order: { validFrom: "DESC" },
+      });
+      const groups = groupBy(rows, ({ supportItemId }) => supportItemId);
+      const day = await today(tx);
+      return ids.map((id) => ({ today: day, prices: groups.get(id) ?? [] }));
+    }),
     run: byId(SyncRun),
     supportItem: byId(SupportItem),
     taxRate: byId(TaxRate),

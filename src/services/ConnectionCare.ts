@@ -103,8 +103,14 @@ export class ConnectionCare {
     }));
     if (connection?.connectionStatus !== "CONNECTED") return;
     try {
-      if (enabled) await this.organisationData.refreshOrganisation(connection);
-      else await this.refreshToken(connection);
+      if (enabled) {
+        await this.organisationData.refreshOrganisation(connection);
+        await this.database.inWorkspace(workspaceId, (tx) => {
+          // What no webhook told of.
+          enqueue(tx, "import", { workspaceId, connectionId });
+          return Promise.resolve();
+        });
+      } else await this.refreshToken(connection);
       const missing = missingScopes(await this.grants.scopes(connection.xeroUserId));
       if (missing.length > 0) await this.linkWatch.loseScopes(connection, missing);
     } catch (error) {

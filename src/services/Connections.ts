@@ -124,6 +124,7 @@ export class Connections {
       await tx.manager.update(Integration, { workspaceId: tx.workspaceId }, { activeConnectionId: chosen.id });
       await noteActivity(tx, chosen.id);
       if (chosen.dataReadAt === null) enqueue(tx, "refresh", { workspaceId: tx.workspaceId, connectionId: chosen.id });
+      enqueue(tx, "import", { workspaceId: tx.workspaceId, connectionId: chosen.id });
       return chosen;
     });
     return connection;
@@ -223,6 +224,7 @@ export class Connections {
       const [only, ...others] = connections.filter(({ tenantType }) => tenantType === organisationType);
       if (only && others.length === 0) {
         await tx.manager.update(Integration, { workspaceId }, { activeConnectionId: only.id });
+        enqueue(tx, "import", { workspaceId, connectionId: only.id });
       }
       for (const { id } of connections) {
         enqueue(tx, "refresh", { workspaceId, connectionId: id });

@@ -1,99 +1,29 @@
 /** The workspace's settings of the integration: what they are, whether they suffice for a sync, and their changes. */
-import { Field, ID, InputType } from "type-graphql";
 import { v7 as uuidv7 } from "uuid";
 import { type Database, type WorkspaceTransaction } from "../database.js";
 import { Account } from "../entities/Account.js";
 import { Connection } from "../entities/Connection.js";
-import { InvoiceNumbering, LineAmountTypes, type SetupStep, XeroInvoiceStatus } from "../entities/enums.js";
+import { type SetupStep } from "../entities/enums.js";
 import { Integration } from "../entities/Integration.js";
 import { Participant } from "../entities/Participant.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { TaxRateMapping } from "../entities/TaxRateMapping.js";
 import { AppError } from "../errors.js";
-import { DateScalar, DecimalScalar } from "../scalars.js";
 import { type Viewer } from "../viewer.js";
 import { enqueue, wakeConnection } from "../jobs/queue.js";
 import { findActiveConnection, loadAccount, loadRevenueAccount } from "./accounts.js";
 import { noteActivity } from "./connectionStatus.js";
+import { markAll } from "./contacts/importPage.js";
 import { load } from "./loading.js";
-import { Problems } from "./problems.js";
+import { checkedChanges, type UpdateIntegrationInput } from "./integrationInput.js";
 import { brokenMapping, queueMended, queueWhatBecameDue } from "./sync/queueRun.js";
-import { cronProblem, nextTick } from "./sync/cron.js";
-
-@InputType()
-export class SyncScheduleInput {
-  @Field(() => Boolean, { nullable: true })
-  enabled?: boolean | null;
-
-  @Field(() => String, { nullable: true, description: "Five-field cron expression." })
-  cron?: string | null;
-
-  @Field(() => String, { nullable: true, description: "IANA time zone; null: the integration's own." })
-  timeZone?: string | null;
-}
-
-@InputType({ description: "In every input of an update: a field left out keeps its value, null clears it." })
-export class UpdateIntegrationInput {
-  @Field(() => Boolean, { nullable: true })
-  enabled?: boolean | null;
-
-  @Field(() => ID, { nullable: true })
-  salesAccountId?: string | null;
-
-  @Field(() => ID, { nullable: true })
-  paymentAccountId?: string | null;
-
-  @Field(() => ID, { nullable: true })
-  defaultTaxRateId?: string | null;
-
-  @Field(() => LineAmountTypes, { nullable: true })
-  lineAmountTypes?: LineAmountTypes | null;
-
-  @Field(() => XeroInvoiceStatus, { nullable: true })
-  initialInvoiceStatus?: XeroInvoiceStatus | null;
-
-  @Field(() => InvoiceNumbering, { nullable: true })
-  numbering?: InvoiceNumbering | null;
-
-  @Field(() => String, { nullable: true })
-  timeZone?: string | null;
-
-  @Field(() => DecimalScalar, { nullable: true })
-  paidTolerance?: string | null;
-
-  @Field(() => SyncScheduleInput, { nullable: true })
-  schedule?: SyncScheduleInput | null;
-
-  @Field(() => DateScalar, { nullable: true })
-  syncStartDate?: string | null;
-
-  @Field(() => Boolean, { nullable: true })
-  syncOnApproval?: boolean | null;
-
-  @Field(() => Boolean, { nullable: true })
-  sendAgencyManaged?: boolean | null;
-
-  @Field(() => Boolean, { nullable: true })
-  keepConnectionAlive?: boolean | null;
-}
+import { nextTick } from "./sync/cron.js";
 
 /** What a sync needs to know once it is certain that it may run. */
 export interface ReadyToSync {
   integration: Integration;
   connection: Connection;
 }
-
-const neverCleared = [
-  "enabled",
-  "lineAmountTypes",
-  "initialInvoiceStatus",
-  "numbering",
-  "paidTolerance",
-  "schedule",
-  "syncOnApproval",
-  "sendAgencyManaged",
-  "keepConnectionAlive",
-] as const;
 
 /** The contact number of the National Disability Insurance Agency, which pays for the agency-managed. */
 const ndiaNumber = "NDIA";
@@ -154,7 +84,7 @@ export class Integrations {
 
   /** The time zone in which an instant becomes a day: the workspace's choice, else the organisation's. */
   async timeZone(viewer: Viewer, integration: Integration): Promise<string> {
-    return integration.timeZone ?? (await this.activeOrganisation(viewer))?.timeZone ?? fallbackTimeZone;
+    return this.database.inWorkspace(viewer.workspaceId, (tx) => timeZoneIn(tx, integration));
   }
 
   async missingSetup(viewer: Viewer): Promise<SetupStep[]> {
@@ -176,6 +106,7 @@ export class Integrations {
       // What waited while the switch was off goes on at once.
       if (input.enabled && wasOff) await resume(tx);
       if (input.schedule || input.timeZone !== undefined) await this.scheduleNext(tx);
+      if (input.contactImport) await importAll(tx);
       await noteActivity(tx);
       if (input.sendAgencyManaged) {
         await ensureNdia(tx);
@@ -225,8 +156,8 @@ export class Integrations {
   }
 
   /** The time zone in which the schedule's cron expression is meant. */
-  async scheduleTimeZone(tx: WorkspaceTransaction, { scheduleTimeZone, timeZone }: Integration): Promise<string> {
-    return scheduleTimeZone ?? timeZone ?? (await findActiveConnection(tx))?.timeZone ?? fallbackTimeZone;
+  async scheduleTimeZone(tx: WorkspaceTransaction, integration: Integration): Promise<string> {
+    return integration.scheduleTimeZone ?? timeZoneIn(tx, integration);
   }
 
   private async scheduleNext(tx: WorkspaceTransaction): Promise<void> {
@@ -277,6 +208,15 @@ export class Integrations {
   }
 }
 
+/** Other contacts are chosen now, so all are looked at; the job knows whether that is wanted. */
+async function importAll(tx: WorkspaceTransaction): Promise<void> {
+  const { workspaceId } = tx;
+  const connection = await findActiveConnection(tx);
+  if (!connection) return;
+  await markAll(tx, connection.id);
+  enqueue(tx, "import", { workspaceId, connectionId: connection.id });
+}
+
 /** Makes whoever is billed for the agency-managed, unless it is there. */
 async function ensureNdia(tx: WorkspaceTransaction): Promise<void> {
   const { workspaceId } = tx;
@@ -295,6 +235,20 @@ async function ensureNdia(tx: WorkspaceTransaction): Promise<void> {
     .execute();
   const { id } = await tx.manager.findOneByOrFail(Participant, { workspaceId, contactNumber: ndiaNumber });
   await tx.manager.update(Integration, { workspaceId }, { ndiaId: id });
+}
+
+/** The time zone in which an instant becomes a day. */
+async function timeZoneIn(tx: WorkspaceTransaction, { timeZone }: Integration): Promise<string> {
+  return timeZone ?? (await findActiveConnection(tx))?.timeZone ?? fallbackTimeZone;
+}
+
+/** What day it is for the workspace ("YYYY-MM-DD"). */
+export async function today(tx: WorkspaceTransaction): Promise<string> {
+  const [row] = await tx.manager.query<{ day: string }[]>("SELECT (now() AT TIME ZONE $1)::date::text AS day", [
+    await timeZoneIn(tx, await loadIntegration(tx)),
+  ]);
+  if (!row) throw new Error("the database does not tell the day");
+  return row.day;
 }
 
 /** The workspace's settings. */
@@ -324,43 +278,6 @@ async function ratesMapped(
     connectionId: connection.id,
     ...(integration.defaultTaxRateId !== null && { taxRateId: integration.defaultTaxRateId }),
   });
-}
-
-function checkedChanges(input: UpdateIntegrationInput): Partial<Integration> {
-  const problems = new Problems();
-  for (const name of neverCleared) if (input[name] === null) problems.add(`input.${name}`, "can't be cleared");
-  if (input.timeZone != null && !isTimeZone(input.timeZone)) {
-    problems.add("input.timeZone", "must be an IANA time zone such as Australia/Sydney");
-  }
-  if (input.paidTolerance != null) {
-    problems.decimal("input.paidTolerance", input.paidTolerance, 2, 100);
-    if (input.paidTolerance.startsWith("-")) problems.add("input.paidTolerance", "must not be negative");
-  }
-  const { schedule } = input;
-  if (schedule?.enabled === null) problems.add("input.schedule.enabled", "can't be cleared");
-  if (schedule?.cron === null) problems.add("input.schedule.cron", "can't be cleared");
-  const cronIs = schedule?.cron == null ? null : cronProblem(schedule.cron);
-  if (cronIs !== null) problems.add("input.schedule.cron", cronIs);
-  if (schedule?.timeZone != null && !isTimeZone(schedule.timeZone)) {
-    problems.add("input.schedule.timeZone", "must be an IANA time zone such as Australia/Sydney");
-  }
-  problems.throwIfAny();
-  const { salesAccountId: _sales, paymentAccountId: _payment, schedule: _schedule, ...settings } = input;
-  const changes = {
-    ...settings,
-    scheduleEnabled: schedule?.enabled,
-    scheduleCron: schedule?.cron?.trim().replace(/\s+/g, " "),
-    scheduleTimeZone: schedule?.timeZone,
-  };
-  return Object.fromEntries(Object.entries<unknown>(changes).filter(([, value]) => value !== undefined));
-}
-
-function isTimeZone(name: string): boolean {
-  try {
-    return new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone !== "" && name.includes("/");
-  } catch {
-    return false;
-  }
 }
 
 function firstTaxRates(workspaceId: string): TaxRate[] {

@@ -38,6 +38,8 @@ interface Waiting {
   ours: Set<string>;
   /** Invoices' Xero ids by the PaymentID that we know for theirs. */
   knownPayments: Map<string, string>;
+  /** Whether contacts are taken in. */
+  importsContacts: boolean;
 }
 
 export class Puller {
@@ -65,7 +67,8 @@ export class Puller {
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const connection = await find(tx, Connection, connectionId);
       // While the switch is off or the link is down events wait, and are applied in order when it is up again.
-      if (connection?.connectionStatus !== "CONNECTED" || !(await loadIntegration(tx)).enabled) return null;
+      const { enabled, contactImportEnabled } = await loadIntegration(tx);
+      if (connection?.connectionStatus !== "CONNECTED" || !enabled) return null;
       const [clock] = await tx.manager.query<{ now: Date }[]>("SELECT clock_timestamp() AS now");
       const readAt = clock?.now ?? new Date();
       if (connection.pullNotBefore !== null && connection.pullNotBefore > readAt) return null;
@@ -86,6 +89,7 @@ export class Puller {
         connection,
         events,
         readAt,
+        importsContacts: contactImportEnabled,
         ours: new Set(invoices.map(({ xeroId }) => xeroId ?? "")),
         knownPayments: new Map(
           payments.map(({ xeroPaymentId, invoiceId }) => [
@@ -97,7 +101,7 @@ export class Puller {
     });
   }
 
-  private async applyAll({ connection, events, readAt, ours, knownPayments }: Waiting): Promise<void> {
+  private async applyAll({ connection, events, readAt, ours, knownPayments, importsContacts }: Waiting): Promise<void> {
     const invoiceOf = new Map<string, string | null>();
     const echoes = new Set<string>();
     for (const event of events) {
@@ -127,6 +131,7 @@ export class Puller {
     await this.finish(connection, events, (event) => {
       const invoiceId = invoiceOf.get(event.id);
       if (echoes.has(event.id)) return ["APPLIED", "it was created from here"];
+      if (event.category === "CONTACT" && importsContacts) return ["APPLIED", "changed contacts are imported"];
       if (invoiceId === undefined) return ["IGNORED", `nothing here depends on ${event.category}`];
       return applied.has(invoiceId ?? "") ? ["APPLIED", null] : ["IGNORED", "not an invoice that was sent from here"];
     });
@@ -163,6 +168,9 @@ export class Puller {
          WHERE w.workspace_id = $1 AND w.id = r.id AND w.detail IS NOT DISTINCT FROM r.was`,
         [tx.workspaceId, JSON.stringify(rows)],
       );
+      if (rows.some(({ status }, index) => status === "APPLIED" && events[index]?.category === "CONTACT")) {
+        enqueue(tx, "import", { workspaceId: tx.workspaceId, connectionId: connection.id });
+      }
       if (events.some((event, index) => isEcho(event) && rows[index]?.status === "IGNORED")) {
         await suspectDoubles(tx, connection.id);
       }

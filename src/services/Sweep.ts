@@ -21,10 +21,13 @@ const forgotten = `
 /** What is done whether the link is up or not, and with the switch off too. */
 const unended = `
   SELECT DISTINCT 'release' AS task, r.workspace_id AS "workspaceId", r.connection_id AS "connectionId" FROM release r
-  WHERE r.due_at < now() - interval '5 s'`;
+  WHERE r.due_at < now() - interval '5 s'
+  UNION
+  SELECT 'import', s.workspace_id, s.connection_id FROM sync_run s
+  WHERE s.kind = 'CONTACT_IMPORT' AND s.finished_at IS NULL AND s.queued_at < now() - interval '5 s'`;
 
 interface Due {
-  task: "push" | "pull" | "release";
+  task: "push" | "pull" | "import" | "release";
   workspaceId: string;
   connectionId: string;
 }

@@ -84,7 +84,13 @@ export class XeroContacts {
       if (before?.contactId === chosen?.contactId) return participant;
       await tx.manager.delete(ContactLink, key);
       if (chosen) {
-        const link = { contactId: chosen.contactId, contactStatus: "ACTIVE" as const, sentHash: null, suffixed: false };
+        const link = {
+          contactId: chosen.contactId,
+          contactStatus: "ACTIVE" as const,
+          sentHash: null,
+          suffixed: false,
+          agreed: null,
+        };
         await tx.manager.insert(ContactLink, { ...key, ...link, warnings: [] });
       }
       // What waits to be sent to the contact that it was is settled anew.

@@ -14,6 +14,7 @@ import type {
   InvoiceOutcome,
   XeroAccountAnswer,
   XeroContactAnswer,
+  XeroContactGroupAnswer,
   XeroInvoiceAnswer,
   XeroOrganisationAnswer,
   XeroPaymentAnswer,
@@ -25,6 +26,8 @@ import { invoiceOutcomeSchema, invoiceSchema, paymentSchema } from "./invoiceSch
 import { type ContactPayload, type InvoicePayload, serializeContacts, serializeInvoices } from "./payloads.js";
 import {
   accountSchema,
+  contactGroupMembersSchema,
+  contactGroupSchema,
   type ContactIdentity,
   contactOutcomeSchema,
   contactSchema,
@@ -118,6 +121,29 @@ export class XeroAccounting {
       return;
     }
     for (const ids of chunks(filter.ids, idsPerCall)) yield* pages(ids);
+  }
+
+  /** The contact groups that are active. One call. */
+  fetchContactGroups(): Promise<XeroContactGroupAnswer[]> {
+    return this.fetchAll("fetchContactGroups", "ContactGroups", contactGroupSchema, (api) =>
+      api.getContactGroups(this.tenantId),
+    );
+  }
+
+  /** The ids of a group's contacts; of a group that is gone, none. One call. */
+  async fetchContactGroupMembers(id: string): Promise<string[]> {
+    try {
+      const { contactIds } = await this.fetchOne(
+        "fetchContactGroup",
+        "ContactGroups",
+        contactGroupMembersSchema,
+        (api) => api.getContactGroup(this.tenantId, id),
+      );
+      return contactIds;
+    } catch (error) {
+      if (error instanceof XeroFailure && error.kind === "NOT_FOUND") return [];
+      throw error;
+    }
   }
 
   /**

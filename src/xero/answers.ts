@@ -57,6 +57,11 @@ export interface XeroContactAnswer {
   updatedAt: Date;
 }
 
+export interface XeroContactGroupAnswer {
+  id: string;
+  name: string;
+}
+
 export interface XeroInvoiceLineAnswer {
   lineItemId?: string | undefined;
   description?: string | undefined;

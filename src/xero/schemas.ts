@@ -8,6 +8,7 @@ import type {
   ElementOutcome,
   XeroAccountAnswer,
   XeroContactAnswer,
+  XeroContactGroupAnswer,
   XeroOrganisationAnswer,
   XeroTaxRateAnswer,
 } from "./answers.js";
@@ -128,6 +129,15 @@ export const contactSchema: z.ZodType<XeroContactAnswer> = z
     isCustomer: wire.IsCustomer,
     updatedAt: wire.UpdatedDateUTC,
   }));
+
+export const contactGroupSchema: z.ZodType<XeroContactGroupAnswer> = z
+  .object({ ContactGroupID: id, Name: text })
+  .transform((wire) => ({ id: wire.ContactGroupID, name: wire.Name }));
+
+/** A group's members, which only the answer for the one group holds. */
+export const contactGroupMembersSchema: z.ZodType<{ contactIds: string[] }> = z
+  .object({ Contacts: listOf(z.object({ ContactID: id })) })
+  .transform((wire) => ({ contactIds: wire.Contacts.map(({ ContactID }) => ContactID) }));
 
 export interface ContactIdentity {
   contactId?: string | undefined;

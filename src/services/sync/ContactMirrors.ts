@@ -14,6 +14,7 @@ import { XeroContact } from "../../entities/XeroContact.js";
 import { type XeroContactAnswer } from "../../xero/answers.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { groupBy } from "../loading.js";
+import { phoneKey } from "../contacts/importedDetails.js";
 import { hasForeignNumber } from "./contactFields.js";
 import { type Candidates, comparable, type Identity, keysOf } from "./matchContact.js";
 
@@ -86,6 +87,10 @@ export class ContactMirrors {
           mergedToContactId: contact.mergedToContactId ?? null,
           nameKey: comparable(contact.name),
           emailKey: contact.email === undefined ? null : comparable(contact.email),
+          phoneKey: phoneKey(contact.phone),
+          isSupplier: contact.isSupplier,
+          isCustomer: contact.isCustomer,
+          importDue: true,
         },
       ]),
     );

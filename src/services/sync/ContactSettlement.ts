@@ -19,6 +19,7 @@ import { XeroContact } from "../../entities/XeroContact.js";
 import { type ElementOutcome, type XeroContactAnswer } from "../../xero/answers.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { XeroFailure } from "../../xero/XeroFailure.js";
+import { detailsOf } from "../contacts/importedDetails.js";
 import { carriesAll, hashOf, payloadOf } from "./contactFields.js";
 import { type ContactMirrors, findCandidates, readObstacles } from "./ContactMirrors.js";
 import { comparable, isNameTaken, matchContact } from "./matchContact.js";
@@ -91,7 +92,11 @@ export class ContactSettlement {
       } else {
         const same = carriesAll(participant, match);
         const suffixed = comparable(match.name) !== comparable(participant.name) && same;
-        const link = await this.link(each, match.contactId, { sentHash: same ? hashOf(participant) : null, suffixed });
+        const link = await this.link(each, match.contactId, {
+          sentHash: same ? hashOf(participant) : null,
+          suffixed,
+          agreed: same,
+        });
         if (!link) continue;
         candidates.linked.set(match.contactId, participant.id);
         this.settled.set(participant.id, { contactId: match.contactId, action: "LINKED", warnings: [] });
@@ -118,7 +123,7 @@ export class ContactSettlement {
         continue;
       }
       const { answer, warnings } = outcome;
-      const sent = { sentHash: hashOf(participant), suffixed: suffixed ?? false, warnings };
+      const sent = { sentHash: hashOf(participant), suffixed: suffixed ?? false, warnings, agreed: true };
       if (!(await this.link(each, answer.contactId, sent))) continue;
       this.settled.set(participant.id, { contactId: answer.contactId, action: "CREATED", warnings });
     }
@@ -170,7 +175,8 @@ export class ContactSettlement {
       const warnings = outcome.ok
         ? outcome.warnings
         : outcome.messages.map((message) => `The contact was not updated: ${message}`);
-      if (!(await this.link(each, link.contactId, { sentHash: hashOf(participant), suffixed, warnings }))) continue;
+      const sent = { sentHash: hashOf(participant), suffixed, warnings, agreed: outcome.ok };
+      if (!(await this.link(each, link.contactId, sent))) continue;
       this.settled.set(participant.id, {
         contactId: link.contactId,
         action: action ?? (outcome.ok ? "UPDATED" : "UNCHANGED"),
@@ -216,17 +222,24 @@ export class ContactSettlement {
   private async link(
     { participant, link, former }: Wanted,
     contactId: string,
-    { sentHash, suffixed, warnings = [] }: { sentHash: string | null; suffixed: boolean; warnings?: string[] },
+    {
+      sentHash,
+      suffixed,
+      agreed,
+      warnings = [],
+    }: { sentHash: string | null; suffixed: boolean; agreed: boolean; warnings?: string[] },
   ): Promise<ContactLink | null> {
     const { workspaceId, id: connectionId } = this.connection;
     const key = { workspaceId, connectionId, participantId: participant.id };
-    const row = { ...key, contactId, sentHash, suffixed, warnings, contactStatus: "ACTIVE" as const };
+    const status = { contactStatus: "ACTIVE" as const, agreed: agreed ? detailsOf(participant) : null };
+    const row = { ...key, contactId, sentHash, suffixed, warnings, ...status };
     const kept = await this.database.inWorkspace(workspaceId, (tx) =>
       tx.manager.query<unknown[]>(
-        `INSERT INTO contact_link AS l (workspace_id, connection_id, participant_id, contact_id, sent_hash, suffixed, warnings, contact_status)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'ACTIVE')
+        `INSERT INTO contact_link AS l (workspace_id, connection_id, participant_id, contact_id, sent_hash, suffixed, warnings, contact_status, agreed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'ACTIVE', $9)
          ON CONFLICT (workspace_id, connection_id, participant_id) DO UPDATE SET contact_id = excluded.contact_id, sent_hash = excluded.sent_hash,
-           suffixed = excluded.suffixed, warnings = excluded.warnings, contact_status = excluded.contact_status
+           suffixed = excluded.suffixed, warnings = excluded.warnings, contact_status = excluded.contact_status,
+           agreed = coalesce(excluded.agreed, CASE WHEN l.contact_id = excluded.contact_id THEN l.agreed END)
          WHERE l.contact_id = excluded.contact_id OR l.contact_id = $8 RETURNING 1`,
         [
           workspaceId,
@@ -237,6 +250,7 @@ export class ContactSettlement {
           suffixed,
           warnings,
           (link ?? former)?.contactId ?? null,
+          status.agreed,
         ],
       ),
     );

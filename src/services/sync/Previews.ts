@@ -42,6 +42,9 @@ export class SyncPreview {
   @Field(() => DecimalScalar, { nullable: true })
   expectedTotal!: string | null;
 
+  @Field(() => [String], { description: "What a person should know, though it does not keep it back." })
+  warnings!: string[];
+
   @Field(() => [SyncError], { description: "What keeps it back: nothing is sent while there is any." })
   problems!: SyncError[];
 }
@@ -102,12 +105,17 @@ async function previewGroup(
     if ("code" in prepared) return previewOf(invoice, [...problems, prepared], null);
     const contact = contactOf(materials, candidates, prepared.billed.id);
     return typeof contact === "string"
-      ? previewOf(invoice, problems, contact)
-      : previewOf(invoice, [...problems, contact], null);
+      ? previewOf(invoice, problems, contact, prepared.warnings)
+      : previewOf(invoice, [...problems, contact], null, prepared.warnings);
   });
 }
 
-function previewOf(invoice: Invoice, problems: SyncError[], contactAction: ContactAction | null): SyncPreview {
+function previewOf(
+  invoice: Invoice,
+  problems: SyncError[],
+  contactAction: ContactAction | null,
+  warnings: string[] = [],
+): SyncPreview {
   return {
     invoice,
     action: problems.length > 0 ? "BLOCKED" : actionOf(invoice),
@@ -115,6 +123,7 @@ function previewOf(invoice: Invoice, problems: SyncError[], contactAction: Conta
     expectedSubtotal: invoice.subtotal,
     expectedTax: invoice.totalTax,
     expectedTotal: invoice.total,
+    warnings,
     problems,
   };
 }

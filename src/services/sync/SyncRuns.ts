@@ -7,6 +7,7 @@ import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { SyncRun } from "../../entities/SyncRun.js";
 import { badInput } from "../../errors.js";
 import { type Viewer } from "../../viewer.js";
+import { record } from "../../subscriptions/eventLog.js";
 import { type Integrations } from "../Integrations.js";
 import { isId, load } from "../loading.js";
 import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "../paging.js";
@@ -96,6 +97,9 @@ export class SyncRuns {
       await this.integrations.requireReady(tx);
       const run = await load(tx, SyncRun, id, { thing: "run", field: "id", lock: true });
       if (run.finishedAt === null) throw badInput({ field: "id", reason: "this run is still going" });
+      if (run.kind === "CONTACT_IMPORT") {
+        throw badInput({ field: "id", reason: "is an import of contacts; start another by importContacts" });
+      }
       const due = tx.manager
         .createQueryBuilder(Invoice, "i")
         .where("i.workspace_id = :ws AND i.sync_status = 'FAILED' AND i.status NOT IN ('DRAFT', 'VOIDED')", {
@@ -114,6 +118,8 @@ export class SyncRuns {
   async cancel(viewer: Viewer, id: string): Promise<SyncRun> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const run = await load(tx, SyncRun, id, { thing: "run", field: "id" });
+      // An import is one piece of work: it is taken back whole, or goes on.
+      if (run.kind === "CONTACT_IMPORT") await cancelQueued(tx, run.id);
       for (;;) {
         const attempts = await tx.manager
           .createQueryBuilder(SyncAttempt, "a")
@@ -191,6 +197,15 @@ export class SyncRuns {
       this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
     );
   }
+}
+
+async function cancelQueued(tx: WorkspaceTransaction, id: string): Promise<void> {
+  const { affected } = await tx.manager.update(
+    SyncRun,
+    { workspaceId: tx.workspaceId, id, status: "QUEUED" },
+    { status: "CANCELLED", finishedAt: new Date() },
+  );
+  if (affected === 1) record(tx, { topic: "SYNC", runId: id, runStatus: "CANCELLED" });
 }
 
 /** Why the invoice can't be synced as it is, in words; null: it can. */

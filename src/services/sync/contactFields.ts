@@ -49,12 +49,19 @@ export function hasForeignNumber({ contactNumber }: ContactFields, contact: Xero
   return contact.contactNumber !== null && contact.contactNumber !== contactNumber;
 }
 
+/** Whether the contact is called as its participant is, but for the number behind it. */
+export function isSuffixed(
+  participant: Pick<Participant, "name" | "contactNumber">,
+  { name }: Pick<XeroContact, "name">,
+): boolean {
+  return comparable(name) === comparable(suffixedName(participant));
+}
+
 /** Whether there is nothing that Xero would have to be told of the participant. */
 export function carriesAll(participant: ContactFields, contact: XeroContact): boolean {
-  const isSuffixed = comparable(contact.name) === comparable(suffixedName(participant));
   const theirs = {
     contactNumber: hasForeignNumber(participant, contact) ? participant.contactNumber : (contact.contactNumber ?? ""),
-    name: isSuffixed ? participant.name : contact.name,
+    name: isSuffixed(participant, contact) ? participant.name : contact.name,
     firstName: contact.firstName,
     lastName: contact.lastName,
     email: contact.email,

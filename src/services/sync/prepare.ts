@@ -19,11 +19,13 @@ import { Invoice } from "../../entities/Invoice.js";
 import { LineItem } from "../../entities/LineItem.js";
 import { Participant } from "../../entities/Participant.js";
 import { SupportItem } from "../../entities/SupportItem.js";
+import { SupportItemPrice } from "../../entities/SupportItemPrice.js";
 import { type SyncError } from "../../entities/SyncError.js";
 import { TaxRateMapping } from "../../entities/TaxRateMapping.js";
 import { XeroTaxRate } from "../../entities/XeroTaxRate.js";
 import { type InvoiceLinePayload, type InvoicePayload } from "../../xero/payloads.js";
 import { accountProblem } from "../accounts.js";
+import { priceLimitOn } from "../catalogue/priceLimits.js";
 import { groupBy } from "../loading.js";
 import { isUsable } from "../TaxRates.js";
 import { syncError } from "./syncErrors.js";
@@ -37,6 +39,8 @@ export interface Materials {
   lines: Map<string, LineItem[]>;
   participants: Map<string, Participant>;
   items: Map<string, SupportItem>;
+  /** By support item. */
+  prices: Map<string, SupportItemPrice[]>;
   accounts: Map<string, Account>;
   /** By participant. */
   links: Map<string, ContactLink>;
@@ -85,6 +89,10 @@ export async function readMaterials(
     workspaceId,
     id: In(lines.flatMap((l) => l.supportItemId ?? [])),
   });
+  const prices = await tx.manager.findBy(SupportItemPrice, {
+    workspaceId,
+    supportItemId: In(items.filter(({ priceLimit }) => priceLimit === null).map(({ id }) => id)),
+  });
   const accounts = await tx.manager.findBy(Account, of);
   const theirs = new Map((await tx.manager.findBy(XeroTaxRate, of)).map((rate) => [rate.taxType, rate]));
   const mappings = await tx.manager.findBy(TaxRateMapping, of);
@@ -97,6 +105,7 @@ export async function readMaterials(
     participants: byId([...participants, ...managers]),
     links: new Map(links.map((link) => [link.participantId, link])),
     items: byId(items),
+    prices: groupBy(prices, ({ supportItemId }) => supportItemId),
     accounts: new Map(accounts.map((account) => [account.accountId, account])),
     rates: new Map(
       mappings.flatMap(({ taxRateId, taxType }) =>
@@ -155,11 +164,23 @@ export function prepareInvoice(
       currencyCode: invoice.currency,
       lines,
     },
-    warnings:
-      invoice.connectionId === null || invoice.connectionId === connection.id
+    warnings: [
+      ...(invoice.connectionId === null || invoice.connectionId === connection.id
         ? []
-        : [`It was meant for another organisation before, which refused it; it went to ${connection.name}.`],
+        : [`It was meant for another organisation before, which refused it; it went to ${connection.name}.`]),
+      ...(materials.lines.get(invoice.id) ?? []).flatMap((line) => overLimit(materials, invoice, line) ?? []),
+    ],
   };
+}
+
+/** Where the line asks for more than the price limit of its service date. */
+function overLimit({ items, prices }: Materials, invoice: Invoice, line: LineItem): string | null {
+  const item = items.get(line.supportItemId ?? "");
+  if (!item) return null;
+  const day = line.serviceDate ?? invoice.date;
+  const limit = priceLimitOn(item, prices.get(item.id) ?? [], day);
+  if (limit === null || !new Big(line.unitAmount).gt(limit)) return null;
+  return `Line ${line.position} (${item.itemNumber}): ${line.unitAmount} is above the price limit of ${limit} on ${day}.`;
 }
 
 /** What ends the invoice in Xero: a draft is deleted there, an approved one voided; or why it can't be sent. */

@@ -1,0 +1,40 @@
+import { type MigrationInterface, type QueryRunner } from "typeorm";
+
+/** The import of contacts: what is chosen, what of the copy is to be taken in, and what participant and contact last agreed on. */
+export class ContactImport1764201600000 implements MigrationInterface {
+  name = "ContactImport1764201600000";
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      ALTER TABLE integration
+        ADD contact_import_enabled boolean NOT NULL DEFAULT false,
+        ADD contact_import_group_ids uuid[] NOT NULL DEFAULT '{}',
+        ADD contact_import_suppliers boolean NOT NULL DEFAULT false;
+      ALTER TABLE xero_contact
+        ADD is_supplier boolean NOT NULL DEFAULT false,
+        ADD is_customer boolean NOT NULL DEFAULT false,
+        ADD phone_key text,
+        ADD import_due boolean NOT NULL DEFAULT true;
+      CREATE INDEX ix_xero_contact_phone ON xero_contact (workspace_id, connection_id, phone_key);
+      CREATE INDEX ix_xero_contact_import_due ON xero_contact (workspace_id, connection_id, contact_id) WHERE import_due;
+      -- The next read is of all contacts, with what the copies that are there lack.
+      UPDATE contact_mirror SET changed_until = NULL, read_at = NULL;
+      ALTER TABLE contact_link ADD agreed jsonb;
+      ALTER TABLE sync_run
+        ADD counts jsonb,
+        ADD problems text[] NOT NULL DEFAULT '{}';
+      CREATE INDEX ix_sync_run_import ON sync_run (workspace_id, connection_id) WHERE kind = 'CONTACT_IMPORT' AND finished_at IS NULL;
+      CREATE INDEX ix_participant_phone ON participant (workspace_id, regexp_replace(phone, '\\D', '', 'g'));
+    `);
+  }
+
+  async down(runner: QueryRunner): Promise<void> {
+    await runner.query(`
+      DROP INDEX ix_xero_contact_phone, ix_xero_contact_import_due, ix_sync_run_import, ix_participant_phone;
+      ALTER TABLE integration DROP contact_import_enabled, DROP contact_import_group_ids, DROP contact_import_suppliers;
+      ALTER TABLE xero_contact DROP is_supplier, DROP is_customer, DROP phone_key, DROP import_due;
+      ALTER TABLE contact_link DROP agreed;
+      ALTER TABLE sync_run DROP counts, DROP problems;
+    `);
+  }
+}
