@@ -160,19 +160,28 @@ describe("an import by hand", () => {
     const alone = await saveParticipant(client, { name: "Alone Here", email: "two@x.example" });
     await inXero(link, { Name: "Mail Is", EmailAddress: "m@mail.example", Phones: phone("02 5550 3333") });
     await inXero(link, { Name: "Phone Is", Phones: phone("02 5550 2222") });
-    await inXero(link, { Name: "Number Is", ContactNumber: "N-1" });
+    await inXero(link, { Name: "Number Is", ContactNumber: "N-1", EmailAddress: "kept@n.example" });
+    const byName = await saveParticipant(client, { name: "Name Only" });
+    await inXero(link, { Name: "name only", Phones: phone("02 5550 9090") });
+    const stranger = await saveParticipant(client, {
+      name: "Has Our Number",
+      contactNumber: "N-2",
+      email: "o@n2.example",
+    });
+    await inXero(link, { Name: "Of Another System", ContactNumber: "N-2", EmailAddress: "t@n2.example" });
     await inXero(link, { Name: "Which Twin", EmailAddress: "twins@t.example" });
     for (const Name of ["Two In Xero", "Two In Xero Too"]) await inXero(link, { Name, EmailAddress: "two@x.example" });
     const run = await importNow(link);
-    expect(run).toMatchObject({ status: "PARTIALLY_SUCCEEDED", total: 6, created: 0, updated: 3, failed: 3 });
+    expect(run).toMatchObject({ status: "PARTIALLY_SUCCEEDED", total: 8, created: 0, updated: 4, failed: 4 });
     expect(run.problems).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/Which Twin in Xero may be any of 2 participants: Twin One, Twin Two/),
         expect.stringMatching(/Alone Here may be any of 2 contacts in Xero/),
+        expect.stringMatching(/Of Another System in Xero has the contact number of Has Our Number/),
       ]),
     );
     const people = new Map((await peopleOf(client)).map((person) => [person.id, person]));
-    expect(people.size).toBe(6);
+    expect(people.size).toBe(8);
     expect(people.get(byMail.id)).toMatchObject({
       name: "Mail Is",
       // The same address, so the spelling here stays.
@@ -181,10 +190,15 @@ describe("an import by hand", () => {
       planManagement: "PLAN_MANAGED",
     });
     expect(people.get(byPhone.id)).toMatchObject({ name: "Phone Is" });
-    // What is empty in Xero says nothing of somebody who was known before.
     expect(people.get(byNumber.id)).toMatchObject({ name: "Number Is", email: "kept@n.example" });
+    expect(people.get(byName.id)).toMatchObject({ name: "name only", phone: "02 5550 9090" });
+    expect(people.get(stranger.id)).toMatchObject({
+      name: "Has Our Number",
+      email: "o@n2.example",
+      xeroContactId: null,
+    });
     expect(people.get(alone.id)).toMatchObject({ name: "Alone Here", xeroContactId: null });
-    expect([...people.values()].filter(({ xeroContactId }) => xeroContactId === null)).toHaveLength(3);
+    expect([...people.values()].filter(({ xeroContactId }) => xeroContactId === null)).toHaveLength(4);
   });
 
   it("takes the chosen groups only", async () => {
@@ -241,6 +255,47 @@ describe("an import by hand", () => {
     expect(await code(link.client, retry)).toMatchObject({ code: "BAD_USER_INPUT" });
     await update(link.client, { enabled: false });
     expect(await code(link.client, press)).toMatchObject({ code: "XERO_DISABLED" });
+  });
+
+  it("leaves what was changed here since, and Xero gets it with the next invoice", async () => {
+    const { link } = await newOffice("edited here");
+    const { client } = link;
+    const contact = await inXero(link, { Name: "J Smith", EmailAddress: "j@e.example", Phones: phone("02 5550 6666") });
+    await importNow(link);
+    const [person] = await peopleOf(client);
+    await saveParticipant(client, { id: person?.id, name: "Jane Smith", phone: null });
+    expect(await importNow(link)).toMatchObject({ updated: 0, unchanged: 1 });
+    expect(await peopleOf(client)).toMatchObject([{ name: "Jane Smith", phone: null, email: "j@e.example" }]);
+    await syncedInvoice(client, { participantId: person?.id });
+    const contacts = await service.control<(Contact & { Phones: { PhoneNumber: string }[] })[]>(
+      `contacts?tenant=${link.tenantId}`,
+    );
+    expect(contacts).toMatchObject([{ ContactID: contact.ContactID, Name: "Jane Smith" }]);
+    expect(contacts[0]?.Phones.every(({ PhoneNumber }) => PhoneNumber === "")).toBe(true);
+    expect(await importNow(link)).toMatchObject({ updated: 0, unchanged: 1 });
+  });
+
+  it("follows a contact to what it was merged into, and doubles nobody", async () => {
+    const { link } = await newOffice("merged");
+    const { client, tenantId } = link;
+    const from = await inXero(link, { Name: "Merged Person", EmailAddress: "m@m.example" });
+    await importNow(link);
+    const into = await inXero(link, { Name: "Merged Person Too", EmailAddress: "m@m.example" });
+    await service.control("contacts/merge", { tenantId, fromContactId: from.ContactID, intoContactId: into.ContactID });
+    expect(await importNow(link)).toMatchObject({ created: 0, updated: 1, failed: 0 });
+    expect(await peopleOf(client)).toMatchObject([{ name: "Merged Person Too", xeroContactId: into.ContactID }]);
+  });
+
+  it("does not take the number behind a namesake's name for a part of it", async () => {
+    const { link } = await newOffice("namesakes");
+    const { client } = link;
+    const first = await saveParticipant(client, { name: "Jo Twice", email: "one@j.example" });
+    const second = await saveParticipant(client, { name: "Jo Twice", email: "two@j.example" });
+    for (const { id } of [first, second]) await syncedInvoice(client, { participantId: id });
+    expect(await importNow(link)).toMatchObject({ updated: 0, unchanged: 2 });
+    await saveParticipant(client, { id: second.id, name: "Joanna" });
+    expect(await importNow(link)).toMatchObject({ updated: 0, unchanged: 2 });
+    expect((await peopleOf(client)).map(({ name }) => name).sort()).toEqual(["Jo Twice", "Joanna"]);
   });
 
   it("that Xero fails goes on once Xero is back", async () => {

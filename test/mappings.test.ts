@@ -80,6 +80,21 @@ describe("an account that Xero has archived since it was chosen", () => {
     await untilAlerts(client, (alerts) => alerts.every(({ state }) => state === "RESOLVED"));
   });
 
+  it("queues what it kept back when it is there again in Xero", async () => {
+    const link = await newLink(service, "restored-account");
+    const { client } = link;
+    const broken = await saveInvoice(client, {
+      lineItems: linesOf(await saveItem(client, await newAccount(link, "298"))),
+    });
+    await service.control("accounts/archive", { tenantId: link.tenantId, account: "298" });
+    await client.ask(refresh);
+    await runNow(client, [broken]);
+    await service.control("accounts/restore", { tenantId: link.tenantId, account: "298" });
+    await client.ask(refresh);
+    expect((await untilSync(client, broken.id, "SYNCED")).syncError).toBeNull();
+    await untilAlerts(client, (alerts) => alerts.every(({ state }) => state === "RESOLVED"));
+  });
+
   it("is told of in Xero's words where the copy of its data did not know, which is then read again", async () => {
     const link = await newLink(service, "unseen-archive");
     const { client } = link;

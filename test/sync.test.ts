@@ -442,7 +442,11 @@ it("names the scope that the consent lacks", async () => {
       "UPDATE connection SET connection_status = 'CONNECTED', missing_scopes = '{}' RETURNING id",
     );
     await admin.ask("mutation ($id: ID!) { selectXeroOrganisation(id: $id) { id } }", link);
-    await admin.ask("mutation { refreshXeroData { enabled } }");
+    // Not by refreshXeroData, which reads contact groups too and so would meet the missing scope before any invoice.
+    await until(
+      async () =>
+        (await admin.ask<{ xeroTaxRates: object[] | null }>("{ xeroTaxRates { name } }")).xeroTaxRates !== null,
+    );
     await configure(admin);
     const { syncError } = await syncedInvoice(admin);
     expect(syncError).toMatchObject({ code: "RECONNECT_REQUIRED", retryable: false });

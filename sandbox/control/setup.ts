@@ -143,6 +143,11 @@ export const setupCalls: Readonly<Record<string, ControlCall>> = {
     Object.assign(account, { status: "ARCHIVED", updatedAt: world.clock.now() });
     return { accountId: account.id };
   }),
+  "accounts/restore": controlCall(z.strictObject({ tenantId, account: z.string() }), (world, body) => {
+    const account = findAccount(findOrganisation(world, body.tenantId), body.account);
+    Object.assign(account, { status: "ACTIVE", updatedAt: world.clock.now() });
+    return { accountId: account.id };
+  }),
   "tax-rates/add": controlCall(
     z.strictObject({
       tenantId,

@@ -1,3 +1,12 @@
+/** A group of contacts in Xero. */
+@ObjectType()
+export class XeroContactGroup {
+  @Field(() => ID)
+  id!: string;
+
+  @Field(() => String)
+  name!: string;
+}
 import { Field, ID, Int, ObjectType } from "type-graphql";
 import { Column, Entity, ForeignKey, Index, Unique } from "typeorm";
 import { DateTimeScalar } from "../scalars.js";
@@ -103,6 +112,10 @@ export class Connection extends WorkspaceRecord {
   /** When accounts, tax rates and the organisation itself were last read from Xero. */
   @InstantColumn({ nullable: true })
   dataReadAt!: Date | null;
+
+  /** The organisation's contact groups as last read; null: never. */
+  @Column({ type: "jsonb", nullable: true })
+  contactGroups!: XeroContactGroup[] | null;
 
   /** The last sync, payment, import or change of settings; reading in the background is none. */
   @InstantColumn({ default: () => "now()" })

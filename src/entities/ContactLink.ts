@@ -45,6 +45,10 @@ export class ContactLink {
   @Column({ type: "jsonb", nullable: true })
   agreed!: ContactDetails | null;
 
+  /** The contact number that Xero was last told; null: none. */
+  @Column({ type: "text", nullable: true })
+  numberSent!: string | null;
+
   /** Whether the contact bears its number behind its name, which somebody else has in Xero. */
   @Column({ type: "boolean", default: false })
   suffixed!: boolean;

@@ -13,6 +13,7 @@ import { Connection } from "./Connection.js";
 @Index("ix_xero_contact_email", ["workspaceId", "connectionId", "emailKey"])
 @Index("ix_xero_contact_phone", ["workspaceId", "connectionId", "phoneKey"])
 @Index("ix_xero_contact_import_due", { synchronize: false })
+@Index("ix_xero_contact_merged", { synchronize: false })
 export class XeroContact {
   @PrimaryColumn({ type: "text" })
   workspaceId!: string;
@@ -70,6 +71,10 @@ export class XeroContact {
 
   @Column({ type: "boolean", default: false })
   isCustomer!: boolean;
+
+  /** Xero's stamp of its last change. */
+  @Column({ type: "timestamptz", nullable: true })
+  updatedAt!: Date | null;
 
   /** Whether it has changed since the import last looked at it. */
   @Column({ type: "boolean", default: true })

@@ -14,12 +14,19 @@ export class ContactImport1764201600000 implements MigrationInterface {
         ADD is_supplier boolean NOT NULL DEFAULT false,
         ADD is_customer boolean NOT NULL DEFAULT false,
         ADD phone_key text,
+        ADD updated_at timestamptz,
         ADD import_due boolean NOT NULL DEFAULT true;
       CREATE INDEX ix_xero_contact_phone ON xero_contact (workspace_id, connection_id, phone_key);
       CREATE INDEX ix_xero_contact_import_due ON xero_contact (workspace_id, connection_id, contact_id) WHERE import_due;
       -- The next read is of all contacts, with what the copies that are there lack.
       UPDATE contact_mirror SET changed_until = NULL, read_at = NULL;
-      ALTER TABLE contact_link ADD agreed jsonb;
+      ALTER TABLE contact_link
+        ADD agreed jsonb,
+        ADD number_sent text;
+      UPDATE contact_link l SET number_sent = p.contact_number FROM participant p
+      WHERE p.workspace_id = l.workspace_id AND p.id = l.participant_id;
+      CREATE INDEX ix_xero_contact_merged ON xero_contact (workspace_id, connection_id, merged_to_contact_id) WHERE merged_to_contact_id IS NOT NULL;
+      ALTER TABLE connection ADD contact_groups jsonb;
       ALTER TABLE sync_run
         ADD counts jsonb,
         ADD problems text[] NOT NULL DEFAULT '{}';
@@ -30,10 +37,11 @@ export class ContactImport1764201600000 implements MigrationInterface {
 
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`
-      DROP INDEX ix_xero_contact_phone, ix_xero_contact_import_due, ix_sync_run_import, ix_participant_phone;
+      DROP INDEX ix_xero_contact_merged, ix_xero_contact_phone, ix_xero_contact_import_due, ix_sync_run_import, ix_participant_phone;
       ALTER TABLE integration DROP contact_import_enabled, DROP contact_import_group_ids, DROP contact_import_suppliers;
-      ALTER TABLE xero_contact DROP is_supplier, DROP is_customer, DROP phone_key, DROP import_due;
-      ALTER TABLE contact_link DROP agreed;
+      ALTER TABLE xero_contact DROP is_supplier, DROP is_customer, DROP phone_key, DROP updated_at, DROP import_due;
+      ALTER TABLE contact_link DROP agreed, DROP number_sent;
+      ALTER TABLE connection DROP contact_groups;
       ALTER TABLE sync_run DROP counts, DROP problems;
     `);
   }

@@ -1,18 +1,6 @@
 /** Xero's contacts, and which participants they are. */
-import {
-  Arg,
-  Authorized,
-  Ctx,
-  Field,
-  FieldResolver,
-  ID,
-  Int,
-  Mutation,
-  ObjectType,
-  Query,
-  Resolver,
-  Root,
-} from "type-graphql";
+import { Arg, Authorized, Ctx, FieldResolver, ID, Int, Mutation, Query, Resolver, Root } from "type-graphql";
+import { XeroContactGroup } from "../entities/Connection.js";
 import { XeroContactStatus } from "../entities/enums.js";
 import { Participant } from "../entities/Participant.js";
 import { SyncRun } from "../entities/SyncRun.js";
@@ -20,15 +8,6 @@ import { SyncError } from "../entities/SyncError.js";
 import { XeroContact } from "../entities/XeroContact.js";
 import { checkFirst } from "../services/paging.js";
 import { type Context } from "./context.js";
-
-@ObjectType()
-class XeroContactGroup {
-  @Field(() => ID)
-  id!: string;
-
-  @Field(() => String)
-  name!: string;
-}
 
 @Resolver(() => XeroContact)
 export class XeroContactResolver {
@@ -62,10 +41,10 @@ export class XeroContactResolver {
   @Query(() => [XeroContactGroup], {
     nullable: true,
     description:
-      "The active organisation's contact groups, as Xero has them now. Null while no organisation is chosen.",
+      "The active organisation's contact groups as last read, which refreshXeroData does. Null while no organisation is chosen, or none were read yet and Xero can't be asked.",
   })
   xeroContactGroups(@Ctx() { services, viewer }: Context): Promise<XeroContactGroup[] | null> {
-    return services.contactImports.groups(viewer);
+    return services.organisationData.contactGroups(viewer);
   }
 
   @Authorized("BOOKKEEPER")

@@ -4,7 +4,7 @@
  */
 import { type Database, type WorkspaceTransaction } from "../database.js";
 import { Account } from "../entities/Account.js";
-import { Connection } from "../entities/Connection.js";
+import { Connection, type XeroContactGroup } from "../entities/Connection.js";
 import { type XeroAccountUse } from "../entities/enums.js";
 import type { Integration } from "../entities/Integration.js";
 import { XeroTaxRate } from "../entities/XeroTaxRate.js";
@@ -17,7 +17,8 @@ import { type XeroGateway } from "../xero/XeroGateway.js";
 import { accountProblem, findActiveConnection } from "./accounts.js";
 import { loadIntegration } from "./Integrations.js";
 import { find } from "./loading.js";
-import { queueMended } from "./sync/queueRun.js";
+import { brokenMapping, queueMended } from "./sync/queueRun.js";
+import { isUsable } from "./TaxRates.js";
 
 /** Xero names time zones as Windows does, without spaces; those where NDIS providers and their neighbours are. */
 const timeZones: Record<string, string | undefined> = {
@@ -50,9 +51,12 @@ export class OrganisationData {
     if (connection?.connectionStatus !== "CONNECTED") {
       throw new AppError("XERO_NOT_CONNECTED", "No Xero organisation is connected and chosen.");
     }
-    await this.refresh(connection).catch((error: unknown) => {
+    try {
+      await this.refresh(connection);
+      await this.refreshGroups(connection);
+    } catch (error) {
       throw error instanceof XeroFailure ? unavailable(error) : error;
-    });
+    }
     return this.database.inWorkspace(viewer.workspaceId, (tx) => loadIntegration(tx));
   }
 
@@ -98,6 +102,32 @@ export class OrganisationData {
     await this.refresh(connection);
   }
 
+  /** The active organisation's contact groups as last read; read now where they never were. Null where that can't be done. */
+  async contactGroups(viewer: Viewer): Promise<XeroContactGroup[] | null> {
+    const { connection, enabled } = await this.database.inWorkspace(viewer.workspaceId, async (tx) => ({
+      connection: await findActiveConnection(tx),
+      enabled: (await loadIntegration(tx)).enabled,
+    }));
+    if (!connection) return null;
+    if (connection.contactGroups || connection.connectionStatus !== "CONNECTED" || !enabled)
+      return connection.contactGroups;
+    try {
+      return await this.refreshGroups(connection);
+    } catch (error) {
+      if (error instanceof XeroFailure) return null;
+      throw error;
+    }
+  }
+
+  private async refreshGroups(connection: Connection): Promise<XeroContactGroup[]> {
+    const contactGroups = await this.gateway.call(connection, (accounting) => accounting.fetchContactGroups());
+    const key = { workspaceId: connection.workspaceId, id: connection.id };
+    await this.database.inWorkspace(connection.workspaceId, (tx) =>
+      tx.manager.update(Connection, key, { contactGroups }),
+    );
+    return contactGroups;
+  }
+
   /**
    * The active organisation's accounts that may be used so, by code; null when there is no copy of them yet. Throws ACCOUNT_NOT_ALLOWED, with what to
    * do in Xero, where none takes payments.
@@ -129,7 +159,7 @@ function switchedOff(): AppError {
 }
 
 /** What a client is told when it waits for Xero and Xero fails. */
-export function unavailable(failure: XeroFailure): AppError {
+function unavailable(failure: XeroFailure): AppError {
   if (failure.kind === "RATE_LIMITED") {
     const retryAfterSeconds = Math.ceil((failure.retryAfterMs ?? 60_000) / 1000);
     return new AppError("XERO_RATE_LIMITED", "Xero asks to wait before it is called again.", { retryAfterSeconds });
@@ -175,6 +205,14 @@ async function keepAccounts(
   accounts: XeroAccountAnswer[],
 ): Promise<void> {
   const key = { workspaceId: tx.workspaceId, connectionId };
+  const usable = async (): Promise<Map<string, boolean>> =>
+    new Map(
+      (await tx.manager.findBy(Account, key)).map((account) => [
+        account.accountId,
+        accountProblem(account, "REVENUE_ACCOUNTS") === null,
+      ]),
+    );
+  const before = await usable();
   await tx.manager.update(Account, key, { status: "DELETED" });
   await tx.manager.upsert(
     Account,
@@ -192,10 +230,14 @@ async function keepAccounts(
     })),
     ["workspaceId", "connectionId", "accountId"],
   );
+  await queueIfMended(tx, before, await usable());
 }
 
 async function keepTaxRates(tx: WorkspaceTransaction, connectionId: string, rates: XeroTaxRateAnswer[]): Promise<void> {
   const key = { workspaceId: tx.workspaceId, connectionId };
+  const usable = async (): Promise<Map<string, boolean>> =>
+    new Map((await tx.manager.findBy(XeroTaxRate, key)).map((rate) => [rate.taxType, isUsable(rate)]));
+  const before = await usable();
   await tx.manager.update(XeroTaxRate, key, { status: "DELETED" });
   await tx.manager.upsert(
     XeroTaxRate,
@@ -210,4 +252,15 @@ async function keepTaxRates(tx: WorkspaceTransaction, connectionId: string, rate
     })),
     ["workspaceId", "connectionId", "taxType"],
   );
+  await queueIfMended(tx, before, await usable());
+}
+
+/** Queues what was kept back for want of a mapping where something that could not be used before can be now. */
+async function queueIfMended(
+  tx: WorkspaceTransaction,
+  before: Map<string, boolean>,
+  after: Map<string, boolean>,
+): Promise<void> {
+  if ([...after].some(([id, isUsableNow]) => isUsableNow && before.get(id) === false))
+    await queueMended(tx, brokenMapping);
 }

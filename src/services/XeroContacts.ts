@@ -1,6 +1,6 @@
 /** The organisation's contacts, for a person who says which of them a participant is where matching must not. */
 import { IsNull } from "typeorm";
-import { type Database, type WorkspaceTransaction } from "../database.js";
+import { type Database, violates, type WorkspaceTransaction } from "../database.js";
 import { type Connection } from "../entities/Connection.js";
 import { ContactLink } from "../entities/ContactLink.js";
 import { ContactMirror } from "../entities/ContactMirror.js";
@@ -15,7 +15,6 @@ import { type XeroGateway } from "../xero/XeroGateway.js";
 import { findActiveConnection } from "./accounts.js";
 import { loadIntegration } from "./Integrations.js";
 import { checkId, load } from "./loading.js";
-import { unavailable } from "./OrganisationData.js";
 import { likePattern } from "./Participants.js";
 import { ContactMirrors } from "./sync/ContactMirrors.js";
 import { billedTo, queueMended } from "./sync/queueRun.js";
@@ -37,14 +36,13 @@ export class XeroContacts {
   }
 
   /**
-   * Contacts of the active organisation whose name, e-mail or contact number contains the text: active ones first, by name. Null while no
-   * organisation is chosen. While Xero can't be asked it is the copy as it was last read. Throws XERO_UNAVAILABLE, XERO_RATE_LIMITED or
-   * XERO_NOT_CONNECTED where there is no copy.
+   * Contacts of the active organisation whose name, e-mail or contact number contains the text: active ones first, by name. While Xero can't be
+   * asked it is the copy as it was last read; null where there is none, or no organisation is chosen.
    */
   async search(viewer: Viewer, search: string, first: number): Promise<XeroContact[] | null> {
     const connection = await this.database.inWorkspace(viewer.workspaceId, findActiveConnection);
     if (!connection) return null;
-    await this.refresh(connection, freshMs);
+    if (!(await this.refresh(connection, freshMs))) return null;
     return this.database.inWorkspace(viewer.workspaceId, (tx) => {
       const query = tx.manager
         .createQueryBuilder(XeroContact, "c")
@@ -70,6 +68,15 @@ export class XeroContacts {
    */
   async link(viewer: Viewer, participantId: string, contactId: string | null): Promise<Participant> {
     if (contactId !== null) await this.lookFor(viewer, checkId(contactId, "xeroContactId"));
+    try {
+      return await this.linkIn(viewer, participantId, contactId);
+    } catch (error) {
+      if (!violates(error, "uq_contact_link_contact")) throw error;
+      throw badInput({ field: "xeroContactId", reason: "has just been linked to another participant" });
+    }
+  }
+
+  private async linkIn(viewer: Viewer, participantId: string, contactId: string | null): Promise<Participant> {
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const participant = await load(tx, Participant, participantId, {
         thing: "participant",
@@ -88,6 +95,7 @@ export class XeroContacts {
           contactId: chosen.contactId,
           contactStatus: "ACTIVE" as const,
           sentHash: null,
+          numberSent: null,
           suffixed: false,
           agreed: null,
         };
@@ -123,15 +131,15 @@ export class XeroContacts {
     if (unknownTo) await this.refresh(unknownTo, 0);
   }
 
-  /** Brings the copy up to date unless it is that fresh; where Xero can't be asked the copy stands. */
-  private async refresh(connection: Connection, freshForMs: number): Promise<void> {
+  /** Brings the copy up to date unless it is that fresh; where Xero can't be asked the copy stands. False: there is none. */
+  private async refresh(connection: Connection, freshForMs: number): Promise<boolean> {
     const { workspaceId, id: connectionId } = connection;
     const { mirror, enabled } = await this.database.inWorkspace(workspaceId, async (tx) => ({
       mirror: await tx.manager.findOneBy(ContactMirror, { workspaceId, connectionId }),
       enabled: (await loadIntegration(tx)).enabled,
     }));
     const readAt = mirror?.readAt ?? null;
-    if (readAt !== null && Date.now() - readAt.getTime() < freshForMs) return;
+    if (readAt !== null && Date.now() - readAt.getTime() < freshForMs) return true;
     try {
       if (!enabled || connection.connectionStatus !== "CONNECTED") {
         throw new XeroFailure({
@@ -141,9 +149,10 @@ export class XeroContacts {
         });
       }
       await this.gateway.call(connection, (accounting) => this.mirrors.refresh(accounting, connection, "NOW"));
+      return true;
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
-      if (readAt === null) throw unavailable(error);
+      return readAt !== null;
     }
   }
 }

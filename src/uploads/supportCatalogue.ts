@@ -1,5 +1,5 @@
 /** The door for the NDIS Support Catalogue: `POST /uploads/support-catalogue?region=NATIONAL`, the workbook as the body. */
-import { type FastifyInstance, type FastifyReply } from "fastify";
+import { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
 import { AppError, badInput, type ErrorCode } from "../errors.js";
 import { type SupportCatalogue } from "../services/catalogue/SupportCatalogue.js";
 import { type Viewer } from "../viewer.js";
@@ -22,6 +22,10 @@ export async function takeUploads(
   await app.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit }, (_request, body, parsed) => parsed(null, body));
+    scope.setErrorHandler((error: FastifyError, _request, reply) => {
+      if (error.statusCode !== 413) throw error;
+      return reply.code(413).send(errorBody(badInput({ field: "body", reason: "must be at most 10 MB" })));
+    });
     scope.post("/uploads/support-catalogue", {
       bodyLimit,
       // Before the body is read: a stranger's megabytes are not taken in.
@@ -64,5 +68,9 @@ async function refuse(reply: FastifyReply, error: unknown): Promise<FastifyReply
   if (!(error instanceof AppError)) throw error;
   const status = statusOf[error.code] ?? 500;
   if (status === 401) void reply.header("www-authenticate", "Bearer");
-  return reply.code(status).send({ errors: [{ message: error.message, extensions: error.extensions }] });
+  return reply.code(status).send(errorBody(error));
+}
+
+function errorBody({ message, extensions }: AppError): object {
+  return { errors: [{ message, extensions }] };
 }

@@ -7,7 +7,7 @@ import { SupportItemPrice } from "../../entities/SupportItemPrice.js";
 import { type Viewer } from "../../viewer.js";
 import { noteActivity } from "../connectionStatus.js";
 import { groupBy } from "../loading.js";
-import { type CatalogueItem, readCatalogue, type Region, type RowError } from "./catalogueRows.js";
+import { type CatalogueItem, type Region, type RowError } from "./catalogueRows.js";
 import { readWorkbook } from "./readWorkbook.js";
 
 /** What came of an upload: every row of the file is one of the first three, or, where any is wrong, none is. */
@@ -30,7 +30,7 @@ export class SupportCatalogue {
    * do not parse are answered, and then nothing is changed.
    */
   async import(viewer: Viewer, file: Uint8Array, region: Region): Promise<CatalogueImport> {
-    const { items, errors } = readCatalogue(await readWorkbook(file), region);
+    const { items, errors } = await readWorkbook(file, region);
     if (errors.length > 0) return { created: 0, updated: 0, unchanged: 0, errors };
     const counts = await this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       // One upload at a time, so that two of one file make one of each.

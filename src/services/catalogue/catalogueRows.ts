@@ -5,7 +5,7 @@
 import { Big } from "big.js";
 
 /** A sheet's cells as text, numbers exactly as they are written in the file; null where a cell is empty. */
-export interface Sheet {
+interface Sheet {
   sheet: string;
   data: (string | null)[][];
 }
@@ -31,6 +31,12 @@ export interface RowError {
   reason: string;
 }
 
+/** What a workbook holds. */
+export interface Catalogue {
+  items: CatalogueItem[];
+  errors: RowError[];
+}
+
 const columns = {
   itemNumber: "Support Item Number",
   name: "Support Item Name",
@@ -51,7 +57,7 @@ const forEver = "9999-12-31";
 const mostErrors = 200;
 
 /** The items of all sheets that have the catalogue's columns, and what is wrong; where anything is, the items are not to be used. */
-export function readCatalogue(sheets: Sheet[], region: Region): { items: CatalogueItem[]; errors: RowError[] } {
+export function readCatalogue(sheets: Sheet[], region: Region): Catalogue {
   const items: CatalogueItem[] = [];
   const errors: RowError[] = [];
   const seen = new Map<string, string>();

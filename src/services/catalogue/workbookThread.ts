@@ -2,10 +2,19 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { Unzip, UnzipInflate } from "fflate";
 import readExcelFile from "read-excel-file/node";
-import { type Sheet } from "./catalogueRows.js";
+import { type Catalogue, readCatalogue, type Region } from "./catalogueRows.js";
 
-/** What the thread says. */
-export type WorkbookReport = { sheets: Sheet[] } | { problem: string };
+/** What the thread is given. */
+export interface WorkbookOrder {
+  file: Uint8Array;
+  region: Region;
+}
+
+/** What it says. The sheets themselves stay here: a text that many cells share would be copied for each. */
+export type WorkbookReport = Catalogue | { problem: string };
+
+/** The published catalogue has a thousand rows. */
+const mostRows = 20_000;
 
 /** A published catalogue unpacks to one megabyte. */
 const mostBytes = 64 * 1024 * 1024;
@@ -32,15 +41,20 @@ function textOf(cell: unknown): string | null {
   return cell instanceof Date ? cell.toISOString() : typeof cell === "string" ? cell : JSON.stringify(cell);
 }
 
-async function read(file: Uint8Array): Promise<WorkbookReport> {
+async function read({ file, region }: WorkbookOrder): Promise<WorkbookReport> {
   try {
     checkSize(file);
     // Numbers stay as they are written, so that a price never is a float.
     const sheets = await readExcelFile(Buffer.from(file), { parseNumber: (text: string) => text, trim: false });
-    return { sheets: sheets.map(({ sheet, data }) => ({ sheet, data: data.map((row) => row.map(textOf)) })) };
+    const rows = sheets.reduce((sum, { data }) => sum + data.length, 0);
+    if (rows > mostRows) return { problem: `it has more than ${mostRows} rows` };
+    return readCatalogue(
+      sheets.map(({ sheet, data }) => ({ sheet, data: data.map((row) => row.map(textOf)) })),
+      region,
+    );
   } catch (error) {
     return { problem: error instanceof Error ? error.message : "it can't be read" };
   }
 }
 
-parentPort?.postMessage(await read(workerData as Uint8Array));
+parentPort?.postMessage(await read(workerData as WorkbookOrder));

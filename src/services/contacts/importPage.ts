@@ -7,8 +7,7 @@ import { type SyncOutcome } from "../../entities/enums.js";
 import { Participant } from "../../entities/Participant.js";
 import { XeroContact } from "../../entities/XeroContact.js";
 import { groupBy } from "../loading.js";
-import { hashOf, isSuffixed } from "../sync/contactFields.js";
-import { comparable } from "../sync/matchContact.js";
+import { comparable, hashOf, isSuffixed } from "../sync/contactFields.js";
 import { billedTo, queueMended, rejectedContent } from "../sync/queueRun.js";
 import { areSame, detailsOf, phoneKey, takeIn } from "./importedDetails.js";
 
@@ -28,7 +27,7 @@ export interface ImportChoice {
 interface Surroundings {
   links: Map<string, ContactLink>;
   participants: Map<string, Participant>;
-  /** Participants without a contact, by number, e-mail and telephone number. */
+  /** Participants without an active contact, by number, e-mail, telephone number and name. */
   free: Map<string, Participant[]>;
   /** Active contacts without a participant, by e-mail and telephone number. */
   alike: Map<string, XeroContact[]>;
@@ -47,6 +46,7 @@ export async function importPage(
   contacts: XeroContact[],
   choice: ImportChoice,
 ): Promise<ImportResult> {
+  await followMerges(tx, connectionId, contacts);
   const around = await readSurroundings(tx, connectionId, contacts);
   const result: ImportResult = { counts: {}, problems: [] };
   const count = (outcome: SyncOutcome): void => {
@@ -58,7 +58,7 @@ export async function importPage(
     const link = around.links.get(contact.contactId);
     if (link) {
       const participant = around.participants.get(link.participantId);
-      if (!participant) continue;
+      if (!participant) throw new Error(`the participant of contact ${contact.contactId} was not read`);
       const next = await takeInto(tx, participant, contact, link);
       if (next) changed.push(next);
       count(next ? "UPDATED" : "UNCHANGED");
@@ -75,17 +75,34 @@ export async function importPage(
       continue;
     }
     const participant = who ?? (await create(tx, contact, around));
-    const made = newLink(connectionId, participant, contact);
-    await tx.manager.insert(ContactLink, made);
+    // Whoever was made of the contact agrees with it; whoever was here before has never been compared.
+    const made = newLink(connectionId, participant, contact, who ? null : detailsOf(contact));
+    await tx.manager.upsert(ContactLink, made, ["workspaceId", "connectionId", "participantId"]);
     forget(around, participant, contact);
-    if (who) {
-      const next = await takeInto(tx, participant, contact, made);
-      if (next) changed.push(next);
-    }
+    const next = who && (await takeInto(tx, participant, contact, made));
+    if (next) changed.push(next);
     count(who ? "UPDATED" : "CREATED");
   }
   for (const { id } of changed) await queueMended(tx, rejectedContent, (query) => billedTo(query, id));
   return result;
+}
+
+/** Whoever was linked to a contact that was merged into one of these is linked to that one: they are the same. */
+async function followMerges(tx: WorkspaceTransaction, connectionId: string, contacts: XeroContact[]): Promise<void> {
+  await tx.manager.query(
+    `UPDATE contact_link l SET contact_id = m.target, contact_status = 'ACTIVE', agreed = NULL, sent_hash = NULL, number_sent = NULL
+     FROM (SELECT DISTINCT ON (c.merged_to_contact_id) c.contact_id, c.merged_to_contact_id AS target FROM xero_contact c
+           JOIN contact_link x ON x.workspace_id = c.workspace_id AND x.connection_id = c.connection_id AND x.contact_id = c.contact_id
+           WHERE c.workspace_id = $1 AND c.connection_id = $2 AND c.merged_to_contact_id = ANY($3)
+             AND NOT EXISTS (SELECT FROM contact_link o WHERE o.workspace_id = $1 AND o.connection_id = $2 AND o.contact_id = c.merged_to_contact_id)
+           ORDER BY c.merged_to_contact_id, c.contact_id) m
+     WHERE l.workspace_id = $1 AND l.connection_id = $2 AND l.contact_id = m.contact_id`,
+    [
+      tx.workspaceId,
+      connectionId,
+      contacts.filter(({ status }) => status === "ACTIVE").map(({ contactId }) => contactId),
+    ],
+  );
 }
 
 function isChosen(
@@ -121,22 +138,35 @@ function keysOf({
 /** The participant that the contact is; null: nobody here; or why that can't be said. */
 function whoIs(contact: XeroContact, { free, alike }: Surroundings): Participant | string | null {
   const { number, shared } = keysOf(contact);
-  const numbered = number === null ? [] : (free.get(number) ?? []);
-  if (numbered[0]) return numbered[0];
+  const [numbered] = number === null ? [] : (free.get(number) ?? []);
+  if (numbered) {
+    const isAlike = comparable(numbered.name) === comparable(contact.name) || isSuffixed(numbered, contact);
+    if (isAlike || keysOf(numbered).shared.some((key) => shared.includes(key))) return numbered;
+    return `${contact.name} in Xero has the contact number of ${numbered.name}, and neither name nor e-mail nor telephone number: link it by hand (linkContact), or give one of them another number.`;
+  }
   const found = new Set(shared.flatMap((key) => free.get(key) ?? []));
+  if (found.size === 0) return whoIsCalled(contact, free);
   const [only] = found;
-  if (!only) return null;
-  const names = [...found]
-    .map(({ name }) => name)
-    .slice(0, 5)
-    .join(", ");
-  if (found.size > 1)
-    return `${contact.name} in Xero may be any of ${found.size} participants: ${names}. Link it by hand (linkContact).`;
+  if (!only || found.size > 1) return severalHere(contact, [...found]);
   const rivals = new Set(keysOf(only).shared.flatMap((key) => alike.get(key) ?? []));
   if (rivals.size > 1) {
     return `The participant ${only.name} may be any of ${rivals.size} contacts in Xero, ${contact.name} among them. Link it by hand (linkContact).`;
   }
   return only;
+}
+
+/** By name alone, which active contacts in Xero do not share: whoever has it here and nothing that says otherwise. */
+function whoIsCalled(contact: XeroContact, free: Surroundings["free"]): Participant | string | null {
+  const found = (free.get(`name:${comparable(contact.name)}`) ?? []).filter(
+    ({ email, phone }) =>
+      (email === null || contact.email === null) && (phoneKey(phone) === null || phoneKey(contact.phone) === null),
+  );
+  return found.length > 1 ? severalHere(contact, found) : (found[0] ?? null);
+}
+
+function severalHere({ name }: XeroContact, participants: Participant[]): string {
+  const names = participants.slice(0, 5).map((each) => each.name);
+  return `${name} in Xero may be any of ${participants.length} participants: ${names.join(", ")}. Link it by hand (linkContact).`;
 }
 
 /** Keeps what Xero has changed of the participant; answers it as it is then, or null where that is nothing. */
@@ -146,9 +176,7 @@ async function takeInto(
   contact: XeroContact,
   link: ContactLink,
 ): Promise<Participant | null> {
-  const theirs: ContactDetails = detailsOf(
-    isSuffixed(participant, contact) ? { ...contact, name: participant.name } : contact,
-  );
+  const theirs: ContactDetails = { ...detailsOf(contact), name: nameOf(participant, contact, link) };
   const next = takeIn(detailsOf(participant), link.agreed, theirs);
   const isNews = !areSame(next, participant);
   const key = { workspaceId: tx.workspaceId, connectionId: link.connectionId, participantId: participant.id };
@@ -165,6 +193,15 @@ async function takeInto(
     ...(isToldAll(next, { ...theirs, contactNumber: contact.contactNumber }) && { sentHash: hashOf(updated) }),
   });
   return isNews ? updated : null;
+}
+
+/** What the contact is called without the number behind its name, by which namesakes are told apart. */
+function nameOf(participant: Participant, contact: XeroContact, { agreed, suffixed }: ContactLink): string {
+  if (isSuffixed(participant, contact)) return participant.name;
+  if (!suffixed) return contact.name;
+  const plain = contact.name.replace(/ \([^()]*\)$/, "");
+  // It is called as it was told, however the participant has been renamed since.
+  return agreed !== null && comparable(plain) === comparable(agreed.name) ? agreed.name : contact.name;
 }
 
 /** Whether Xero has all that a participant's contact is to have: one without a number gets ours with the next invoice. */
@@ -196,9 +233,14 @@ async function create(
   return participant;
 }
 
-function newLink(connectionId: string, participant: Participant, contact: XeroContact): ContactLink {
+function newLink(
+  connectionId: string,
+  participant: Participant,
+  contact: XeroContact,
+  agreed: ContactDetails | null,
+): ContactLink {
   const { workspaceId, id: participantId } = participant;
-  const { contactId } = contact;
+  const { contactId, contactNumber } = contact;
   return {
     workspaceId,
     connectionId,
@@ -206,8 +248,9 @@ function newLink(connectionId: string, participant: Participant, contact: XeroCo
     contactId,
     contactStatus: "ACTIVE",
     sentHash: isToldAll(participant, contact) ? hashOf(participant) : null,
-    agreed: null,
-    suffixed: false,
+    numberSent: contactNumber === participant.contactNumber ? contactNumber : null,
+    agreed,
+    suffixed: isSuffixed(participant, contact),
     warnings: [],
   };
 }
@@ -233,27 +276,30 @@ async function readSurroundings(
 ): Promise<Surroundings> {
   const { workspaceId } = tx;
   const of = { workspaceId, connectionId };
-  const links = await tx.manager.findBy(ContactLink, {
-    ...of,
-    contactId: In(contacts.map(({ contactId }) => contactId)),
-  });
+  const readLinks = async (): Promise<ContactLink[]> =>
+    tx.manager.findBy(ContactLink, { ...of, contactId: In(contacts.map(({ contactId }) => contactId)) });
   const participants = await tx.manager.find(Participant, {
-    where: { workspaceId, id: In(links.map(({ participantId }) => participantId)) },
+    where: { workspaceId, id: In((await readLinks()).map(({ participantId }) => participantId)) },
     order: { id: "ASC" },
     lock: { mode: "pessimistic_write" },
   });
+  // Whoever links by hand holds the participant, so from here on it stays as it is.
+  const links = await readLinks();
   const numbers = contacts.flatMap(({ contactNumber }) => contactNumber ?? []);
   const free = await tx.manager
     .createQueryBuilder(Participant, "p")
     .where("p.workspace_id = :workspaceId", { workspaceId })
     .andWhere(
-      `(p.contact_number = ANY(:numbers) OR lower(p.email) = ANY(:emails) OR regexp_replace(p.phone, '\\D', '', 'g') = ANY(:phones))
-       AND NOT EXISTS (SELECT FROM contact_link l WHERE l.workspace_id = p.workspace_id AND l.connection_id = :connectionId AND l.participant_id = p.id)`,
+      `(p.contact_number = ANY(:numbers) OR lower(p.email) = ANY(:emails) OR lower(p.name) = ANY(:names)
+        OR regexp_replace(p.phone, '\\D', '', 'g') = ANY(:phones))
+       AND NOT EXISTS (SELECT FROM contact_link l WHERE l.workspace_id = p.workspace_id AND l.connection_id = :connectionId
+                         AND l.participant_id = p.id AND l.contact_status = 'ACTIVE')`,
       {
         connectionId,
         numbers,
         emails: contacts.flatMap(({ email }) => email?.toLowerCase() ?? []),
-        phones: contacts.flatMap(({ phone }) => phoneKey(phone) ?? []),
+        names: contacts.map(({ name }) => name.toLowerCase()),
+        phones: contacts.flatMap(({ phone }) => spellings(phoneKey(phone))),
       },
     )
     .orderBy("p.id")
@@ -278,10 +324,19 @@ async function readSurroundings(
   return {
     links: new Map(links.map((link) => [link.contactId, link])),
     participants: new Map(participants.map((participant) => [participant.id, participant])),
-    free: byKeys(free, (participant) => [`number:${participant.contactNumber}`, ...keysOf(participant).shared]),
+    free: byKeys(free, (participant) => [
+      `number:${participant.contactNumber}`,
+      `name:${comparable(participant.name)}`,
+      ...keysOf(participant).shared,
+    ]),
     alike: byKeys(alike, (contact) => keysOf(contact).shared),
     takenNumbers: new Set(taken.map(({ contactNumber }) => contactNumber)),
   };
+}
+
+/** The digits of a telephone number as people write it: from home, and from abroad. */
+function spellings(key: string | null): string[] {
+  return key === null ? [] : [key, key.replace(/^0/, "61"), key.replace(/^0/, "001161")];
 }
 
 function byKeys<T>(rows: T[], keys: (row: T) => string[]): Map<string, T[]> {

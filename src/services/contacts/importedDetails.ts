@@ -7,9 +7,14 @@ import { type ContactDetails as Details } from "../../entities/ContactLink.js";
 
 const names = ["name", "firstName", "lastName", "email", "phone"] as const;
 
-/** A telephone number's digits, by which numbers are compared; null: it has too few to tell anybody by. */
+/** A telephone number's digits as they are dialled in Australia. */
+function dialled(phone: string | null | undefined): string {
+  return (phone ?? "").replace(/\D/g, "").replace(/^(?:0011|00)?61(?=\d{9}$)/, "0");
+}
+
+/** By what telephone numbers are compared; null: it has too few digits to tell anybody by. */
 export function phoneKey(phone: string | null | undefined): string | null {
-  const digits = (phone ?? "").replace(/\D/g, "");
+  const digits = dialled(phone);
   return digits.length < 6 ? null : digits;
 }
 
@@ -17,7 +22,7 @@ export function phoneKey(phone: string | null | undefined): string | null {
 function isSame(name: (typeof names)[number], one: string | null, other: string | null): boolean {
   const [a, b] = [(one ?? "").trim(), (other ?? "").trim()];
   if (name === "email") return a.toLowerCase() === b.toLowerCase();
-  if (name === "phone") return a.replace(/\D/g, "") === b.replace(/\D/g, "");
+  if (name === "phone") return dialled(a) === dialled(b);
   return a === b;
 }
 

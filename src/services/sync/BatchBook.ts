@@ -8,17 +8,16 @@ import { In } from "typeorm";
 import { v7 as uuidv7 } from "uuid";
 import { type Database, type WorkspaceTransaction } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
-import { ContactLink } from "../../entities/ContactLink.js";
 import { Invoice } from "../../entities/Invoice.js";
-import type { SyncAttempt } from "../../entities/SyncAttempt.js";
+import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { SyncBatch } from "../../entities/SyncBatch.js";
 import { type SyncError } from "../../entities/SyncError.js";
-import { XeroContact } from "../../entities/XeroContact.js";
 import { enqueue } from "../../jobs/queue.js";
 import { type InvoicePayload, serializeInvoices } from "../../xero/payloads.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { loadIntegration } from "../Integrations.js";
 import { find, groupBy } from "../loading.js";
+import { patchAll } from "../patching.js";
 import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
 import {
   attemptsOf,
@@ -36,17 +35,11 @@ import {
   writtenIn,
 } from "./batchRows.js";
 import { noteBrokenMappings, noteMendedMappings } from "./brokenMappings.js";
+import { forgetUnknown, lookForArchived } from "./lostContacts.js";
 import { type Arrival, backOffMs, type Member, requeueEvents, taken } from "./outcomes.js";
 import { putBack, putBackAfter } from "./putBack.js";
 import { prepareInvoice, prepareVoid, readMaterials } from "./prepare.js";
-import {
-  ambiguous,
-  archivedContact,
-  lostConnection,
-  neverArrives,
-  outcomeUnknown,
-  unknownContact,
-} from "./syncErrors.js";
+import { ambiguous, lostConnection, neverArrives, outcomeUnknown } from "./syncErrors.js";
 
 /** A batch whose bytes are written down: it may have been sent. */
 export interface OpenBatch {
@@ -119,6 +112,7 @@ export class BatchBook {
       );
       const payloads: InvoicePayload[] = [];
       const changes: Change[] = [];
+      const unsettled: { id: string; contactId: null }[] = [];
       const batch = { id: uuidv7(), leaseId: randomUUID(), connectionId, method: creates ? "PUT" : "POST" } as const;
       let bytes = 0;
       const now = new Date();
@@ -131,11 +125,16 @@ export class BatchBook {
           changes.push({ ...refusal(attempt, prepared), invoice: { voidRequested: false } });
           continue;
         }
+        const link = materials.links.get(prepared.billed?.id ?? "");
+        // Whom it bills, or that one's contact, is another since the contact was settled.
+        if (prepared.billed && (link?.contactId !== attempt.contactId || link.contactStatus !== "ACTIVE")) {
+          unsettled.push({ id: attempt.id, contactId: null });
+          continue;
+        }
         const payload = { ...prepared.payload, contactId: attempt.contactId ?? undefined };
         bytes += Buffer.byteLength(JSON.stringify(payload));
         if (bytes > batchBytes && payloads.length > 0) break;
         payloads.push(payload);
-        const link = materials.links.get(prepared.billed?.id ?? "");
         changes.push({
           attempt,
           outcome: "PENDING",
@@ -148,6 +147,8 @@ export class BatchBook {
       const row = payloads.length > 0 ? await openBatch(tx, { ...batch, body }, this.options.leaseMs) : null;
       await applyChanges(tx, changes);
       await noteBrokenMappings(tx, changes);
+      await patchAll(tx, SyncAttempt, unsettled);
+      if (unsettled.length > 0) enqueue(tx, "push", { workspaceId, connectionId });
       return row && readOpen(tx, { batch: row, keyAgeMs: 0, sentAgoMs: 0 }, connection, readAt);
     });
   }
@@ -245,7 +246,7 @@ export class BatchBook {
         await tx.manager.update(Connection, key, { dataReadAt: new Date(0) });
         await noteBrokenMappings(tx, changes);
       } else await noteMendedMappings(tx);
-      await this.lookForArchived(tx, batch, archived, given.refused);
+      await lookForArchived(tx, batch.connection, archived, given.refused);
       if (given.lookedUp) {
         const also = { resent: true };
         await putBack(tx, batch.connection, silent, { lastError: neverArrives, counts: true, also });
@@ -266,41 +267,9 @@ export class BatchBook {
   /** Unlinks contacts that Xero does not know; they are looked for anew before the attempts go out again. */
   async forgetContacts(batch: OpenBatch, calls: number, contactIds: string[]): Promise<void> {
     await this.step(batch, calls, async (tx, attempts) => {
-      const key = { workspaceId: tx.workspaceId, connectionId: batch.connection.id, contactId: In(contactIds) };
-      await tx.manager.delete(ContactLink, key);
-      await tx.manager.delete(XeroContact, key);
-      const gone = new Set(contactIds);
-      const [unsettled, others] = [true, false].map((want) =>
-        attempts.filter(({ contactId }) => gone.has(contactId ?? "") === want),
-      );
-      const why = { lastError: unknownContact, counts: true };
-      await putBack(tx, batch.connection, unsettled ?? [], { ...why, also: { contactId: null } });
-      await putBack(tx, batch.connection, others ?? [], { ...why, counts: false, waitMs: 0 });
+      await forgetUnknown(tx, batch.connection, attempts, contactIds);
       await release(tx, batch.id);
     });
-  }
-
-  /** A contact that a person has archived may have been merged into another: it is looked for before the attempts go out again, or fail. */
-  private async lookForArchived(
-    tx: WorkspaceTransaction,
-    { connection }: OpenBatch,
-    members: Member[],
-    refused: Map<string, SyncError>,
-  ): Promise<void> {
-    if (members.length === 0) return;
-    const words = new Map(
-      members.map(({ attempt, written }) => [written.contactId ?? "", refused.get(attempt.id)?.xeroMessages ?? []]),
-    );
-    for (const [contactId, warnings] of words) {
-      const key = { workspaceId: tx.workspaceId, connectionId: connection.id, contactId };
-      await tx.manager.update(ContactLink, key, { contactStatus: "ARCHIVED", warnings });
-    }
-    await putBack(
-      tx,
-      connection,
-      members.map(({ attempt }) => attempt),
-      { lastError: archivedContact, counts: true, waitMs: 0, also: { contactId: null } },
-    );
   }
 
   /** A holder that was paused past its lease wrote all the same: if that was under a key that Xero had forgotten, the invoice is there twice. */

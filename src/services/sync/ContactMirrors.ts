@@ -15,11 +15,38 @@ import { type XeroContactAnswer } from "../../xero/answers.js";
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { groupBy } from "../loading.js";
 import { phoneKey } from "../contacts/importedDetails.js";
-import { hasForeignNumber } from "./contactFields.js";
-import { type Candidates, comparable, type Identity, keysOf } from "./matchContact.js";
+import { comparable, isForeignNumber } from "./contactFields.js";
+import { type Candidates, type Identity, keysOf } from "./matchContact.js";
 
 /** Xero does not say whether If-Modified-Since includes its second, and what is written now may get an earlier stamp. */
 const overlapMs = 60_000;
+
+const columns = [
+  "contact_number text",
+  "name text",
+  "first_name text",
+  "last_name text",
+  "email text",
+  "phone text",
+  "status text",
+  "merged_to_contact_id uuid",
+  "name_key text",
+  "email_key text",
+  "phone_key text",
+  "is_supplier boolean",
+  "is_customer boolean",
+  "updated_at timestamptz",
+];
+const names = columns.map((column) => column.split(" ")[0]);
+const theirs = names.map((name) => `excluded.${name}`).join(", ");
+
+/** What was read before something newer was kept changes nothing; what has not changed need not be imported again. */
+const keepContacts = `
+  INSERT INTO xero_contact AS c (workspace_id, connection_id, contact_id, ${names.join(", ")})
+  SELECT $1, $2, r.* FROM jsonb_to_recordset($3::jsonb) AS r(contact_id uuid, ${columns.join(", ")})
+  ON CONFLICT (workspace_id, connection_id, contact_id) DO UPDATE SET (${names.join(", ")}) = ROW(${theirs}),
+    import_due = c.import_due OR (${names.map((name) => `c.${name}`).join(", ")}) IS DISTINCT FROM (${theirs})
+  WHERE c.updated_at IS NULL OR c.updated_at <= excluded.updated_at`;
 
 export class ContactMirrors {
   constructor(private readonly database: Database) {}
@@ -46,23 +73,32 @@ export class ContactMirrors {
     return affected === 1;
   }
 
-  /** Reads what changed, unless that was done after all of these instants. Throws XeroFailure. */
-  async refresh(accounting: XeroAccounting, connection: Connection, since: Date[] | "NOW"): Promise<void> {
+  /**
+   * Reads what changed, unless that was done after all of these instants; with `ALL` everything, for not all changes have a stamp. Throws
+   * XeroFailure.
+   */
+  async refresh(accounting: XeroAccounting, connection: Connection, since: Date[] | "NOW" | "ALL"): Promise<void> {
     const { workspaceId, id: connectionId } = connection;
     const { mirror, now } = await this.database.inWorkspace(workspaceId, async (tx) => ({
       mirror: await tx.manager.findOneBy(ContactMirror, { workspaceId, connectionId }),
       now: (await tx.manager.query<{ now: Date }[]>("SELECT clock_timestamp() AS now"))[0]?.now ?? new Date(),
     }));
     const { readAt, changedUntil } = mirror ?? { readAt: null, changedUntil: null };
-    if (since !== "NOW" && readAt !== null && since.every((instant) => instant <= readAt)) return;
+    if (Array.isArray(since) && readAt !== null && since.every((instant) => instant <= readAt)) return;
     let newest = changedUntil ?? new Date(0);
-    const modifiedSince = changedUntil === null ? undefined : new Date(changedUntil.getTime() - overlapMs);
+    const modifiedSince =
+      changedUntil === null || since === "ALL" ? undefined : new Date(changedUntil.getTime() - overlapMs);
     for await (const page of accounting.fetchContacts({ includeArchived: true, modifiedSince })) {
       await this.keep(connection, page);
       for (const { updatedAt } of page) if (updatedAt > newest) newest = updatedAt;
     }
+    // What changes while pages are read may be on one that was read already.
+    if (newest > now) newest = now;
     await this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.update(ContactMirror, { workspaceId, connectionId }, { readAt: now, changedUntil: newest }),
+      tx.manager.upsert(ContactMirror, { workspaceId, connectionId, readAt: now, changedUntil: newest }, [
+        "workspaceId",
+        "connectionId",
+      ]),
     );
   }
 
@@ -74,28 +110,26 @@ export class ContactMirrors {
       contacts.map((contact) => [
         contact.contactId,
         {
-          workspaceId,
-          connectionId,
-          contactId: contact.contactId,
-          contactNumber: contact.contactNumber ?? null,
+          contact_id: contact.contactId,
+          contact_number: contact.contactNumber ?? null,
           name: contact.name,
-          firstName: contact.firstName ?? null,
-          lastName: contact.lastName ?? null,
+          first_name: contact.firstName ?? null,
+          last_name: contact.lastName ?? null,
           email: contact.email ?? null,
           phone: contact.phone ?? null,
           status: contact.status,
-          mergedToContactId: contact.mergedToContactId ?? null,
-          nameKey: comparable(contact.name),
-          emailKey: contact.email === undefined ? null : comparable(contact.email),
-          phoneKey: phoneKey(contact.phone),
-          isSupplier: contact.isSupplier,
-          isCustomer: contact.isCustomer,
-          importDue: true,
+          merged_to_contact_id: contact.mergedToContactId ?? null,
+          name_key: comparable(contact.name),
+          email_key: contact.email === undefined ? null : comparable(contact.email),
+          phone_key: phoneKey(contact.phone),
+          is_supplier: contact.isSupplier,
+          is_customer: contact.isCustomer,
+          updated_at: contact.updatedAt,
         },
       ]),
     );
     await this.database.inWorkspace(workspaceId, async (tx) => {
-      await tx.manager.upsert(XeroContact, [...rows.values()], ["workspaceId", "connectionId", "contactId"]);
+      await tx.manager.query(keepContacts, [workspaceId, connectionId, JSON.stringify([...rows.values()])]);
       await tx.manager.query(
         `UPDATE contact_link l SET contact_status = n.status
          FROM (SELECT contact_id, CASE WHEN status = 'ACTIVE' THEN status WHEN merged_to_contact_id IS NULL THEN 'ARCHIVED' ELSE 'MERGED' END AS status
@@ -191,8 +225,8 @@ export interface Obstacles {
 export async function readObstacles(
   tx: WorkspaceTransaction,
   connectionId: string,
-  linked: { participant: Participant; link: Pick<ContactLink, "contactId"> }[],
-): Promise<(one: { participant: Participant; link: Pick<ContactLink, "contactId"> }) => Obstacles> {
+  linked: { participant: Participant; link: Pick<ContactLink, "contactId" | "numberSent"> }[],
+): Promise<(one: { participant: Participant; link: Pick<ContactLink, "contactId" | "numberSent"> }) => Obstacles> {
   const of = { workspaceId: tx.workspaceId, connectionId };
   const found = await tx.manager.findBy(XeroContact, [
     { ...of, contactId: In(linked.map(({ link }) => link.contactId)) },
@@ -205,13 +239,13 @@ export async function readObstacles(
     ({ nameKey }) => nameKey,
   );
   const byNumber = groupBy(found, ({ contactNumber }) => contactNumber ?? "");
-  return ({ participant, link: { contactId } }) => {
+  return ({ participant, link: { contactId, numberSent } }) => {
     const isOther = (contact: XeroContact): boolean => contact.contactId !== contactId;
     const own = byId.get(contactId);
     return {
       isNameTaken: (byName.get(comparable(participant.name)) ?? []).some(isOther),
       isNumberTaken:
-        (own !== undefined && hasForeignNumber(participant, own)) ||
+        (own !== undefined && isForeignNumber(participant, own, numberSent)) ||
         (byNumber.get(participant.contactNumber) ?? []).some(isOther),
     };
   };

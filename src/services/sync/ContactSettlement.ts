@@ -8,7 +8,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { In } from "typeorm";
-import { type Database } from "../../database.js";
+import { type Database, violates } from "../../database.js";
 import { type Connection } from "../../entities/Connection.js";
 import { ContactLink } from "../../entities/ContactLink.js";
 import { type ContactAction } from "../../entities/enums.js";
@@ -20,9 +20,9 @@ import { type ElementOutcome, type XeroContactAnswer } from "../../xero/answers.
 import { type XeroAccounting } from "../../xero/XeroAccounting.js";
 import { XeroFailure } from "../../xero/XeroFailure.js";
 import { detailsOf } from "../contacts/importedDetails.js";
-import { carriesAll, hashOf, payloadOf } from "./contactFields.js";
+import { carriesAll, comparable, hashOf, isForeignNumber, payloadOf } from "./contactFields.js";
 import { type ContactMirrors, findCandidates, readObstacles } from "./ContactMirrors.js";
-import { comparable, isNameTaken, matchContact } from "./matchContact.js";
+import { isNameTaken, matchContact } from "./matchContact.js";
 import { rejected } from "./syncErrors.js";
 
 /** A participant's contact, or why there is none. */
@@ -95,6 +95,7 @@ export class ContactSettlement {
         const link = await this.link(each, match.contactId, {
           sentHash: same ? hashOf(participant) : null,
           suffixed,
+          numberSent: isForeignNumber(participant, match, null) ? null : match.contactNumber,
           agreed: same,
         });
         if (!link) continue;
@@ -110,7 +111,9 @@ export class ContactSettlement {
   private async create(missing: Missing[], again = false): Promise<void> {
     if (missing.length === 0) return;
     const outcomes = await this.accounting.createContacts(
-      missing.map(({ each, suffixed }) => payloadOf(each.participant, { suffixed, foreignNumber: false })),
+      missing.map(({ each, suffixed }) =>
+        payloadOf(each.participant, { suffixed, foreignNumber: false, keepsTheirs: true }),
+      ),
       randomUUID(),
     );
     const refused = new Map<Wanted, string[]>();
@@ -123,7 +126,8 @@ export class ContactSettlement {
         continue;
       }
       const { answer, warnings } = outcome;
-      const sent = { sentHash: hashOf(participant), suffixed: suffixed ?? false, warnings, agreed: true };
+      const numberSent = participant.contactNumber;
+      const sent = { sentHash: hashOf(participant), suffixed: suffixed ?? false, numberSent, warnings, agreed: true };
       if (!(await this.link(each, answer.contactId, sent))) continue;
       this.settled.set(participant.id, { contactId: answer.contactId, action: "CREATED", warnings });
     }
@@ -152,13 +156,18 @@ export class ContactSettlement {
     );
     const updates = linked.map((one) => {
       const { isNameTaken: nameTaken, isNumberTaken } = obstacles(one);
-      return { ...one, suffixed: one.link.suffixed || nameTaken, foreignNumber: isNumberTaken };
+      return {
+        ...one,
+        suffixed: one.link.suffixed || nameTaken,
+        foreignNumber: isNumberTaken,
+        keepsTheirs: one.link.agreed === null,
+      };
     });
     let outcomes: ElementOutcome<XeroContactAnswer>[];
     try {
       outcomes = await this.accounting.updateContacts(
-        updates.map(({ participant, link, suffixed, foreignNumber }) => ({
-          ...payloadOf(participant, { suffixed, foreignNumber }),
+        updates.map(({ participant, link, suffixed, foreignNumber, keepsTheirs }) => ({
+          ...payloadOf(participant, { suffixed, foreignNumber, keepsTheirs }),
           contactId: link.contactId,
         })),
         randomUUID(),
@@ -171,11 +180,12 @@ export class ContactSettlement {
     for (const [index, outcome] of outcomes.entries()) {
       const update = updates[index];
       if (!update) continue;
-      const { each, participant, link, suffixed } = update;
+      const { each, participant, link, suffixed, foreignNumber } = update;
       const warnings = outcome.ok
         ? outcome.warnings
         : outcome.messages.map((message) => `The contact was not updated: ${message}`);
-      const sent = { sentHash: hashOf(participant), suffixed, warnings, agreed: outcome.ok };
+      const numberSent = outcome.ok && !foreignNumber ? participant.contactNumber : link.numberSent;
+      const sent = { sentHash: hashOf(participant), suffixed, numberSent, warnings, agreed: outcome.ok };
       if (!(await this.link(each, link.contactId, sent))) continue;
       this.settled.set(participant.id, {
         contactId: link.contactId,
@@ -218,42 +228,47 @@ export class ContactSettlement {
     );
   }
 
-  /** Links the participant, unless a person has linked it otherwise meanwhile: then null, and it is settled anew by that. */
+  /** Links the participant, unless somebody has linked it or the contact otherwise meanwhile: then null, and it is settled anew by that. */
   private async link(
     { participant, link, former }: Wanted,
     contactId: string,
     {
-      sentHash,
-      suffixed,
       agreed,
-      warnings = [],
-    }: { sentHash: string | null; suffixed: boolean; agreed: boolean; warnings?: string[] },
+      ...told
+    }: Pick<ContactLink, "sentHash" | "suffixed" | "numberSent"> & { agreed: boolean; warnings?: string[] },
   ): Promise<ContactLink | null> {
     const { workspaceId, id: connectionId } = this.connection;
     const key = { workspaceId, connectionId, participantId: participant.id };
-    const status = { contactStatus: "ACTIVE" as const, agreed: agreed ? detailsOf(participant) : null };
-    const row = { ...key, contactId, sentHash, suffixed, warnings, ...status };
-    const kept = await this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.query<unknown[]>(
-        `INSERT INTO contact_link AS l (workspace_id, connection_id, participant_id, contact_id, sent_hash, suffixed, warnings, contact_status, agreed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'ACTIVE', $9)
-         ON CONFLICT (workspace_id, connection_id, participant_id) DO UPDATE SET contact_id = excluded.contact_id, sent_hash = excluded.sent_hash,
-           suffixed = excluded.suffixed, warnings = excluded.warnings, contact_status = excluded.contact_status,
-           agreed = coalesce(excluded.agreed, CASE WHEN l.contact_id = excluded.contact_id THEN l.agreed END)
-         WHERE l.contact_id = excluded.contact_id OR l.contact_id = $8 RETURNING 1`,
-        [
-          workspaceId,
-          connectionId,
-          participant.id,
-          contactId,
-          sentHash,
-          suffixed,
-          warnings,
-          (link ?? former)?.contactId ?? null,
-          status.agreed,
-        ],
-      ),
-    );
-    return kept.length > 0 ? row : null;
+    const known = link ?? former;
+    const before = known?.contactId === contactId ? known.agreed : null;
+    const row: ContactLink = {
+      ...key,
+      contactId,
+      warnings: [],
+      ...told,
+      contactStatus: "ACTIVE",
+      agreed: agreed ? detailsOf(participant) : before,
+    };
+    try {
+      const isKept = await this.database.inWorkspace(workspaceId, async (tx) => {
+        if (!known) {
+          const made = await tx.manager
+            .createQueryBuilder()
+            .insert()
+            .into(ContactLink)
+            .values(row)
+            .orIgnore()
+            .returning("contact_id")
+            .execute();
+          return (made.raw as unknown[]).length > 0;
+        }
+        const { affected } = await tx.manager.update(ContactLink, { ...key, contactId: known.contactId }, row);
+        return affected === 1;
+      });
+      return isKept ? row : null;
+    } catch (error) {
+      if (violates(error, "uq_contact_link_contact")) return null;
+      throw error;
+    }
   }
 }

@@ -164,7 +164,7 @@ export class SyncRuns {
   async lastScheduled(viewer: Viewer): Promise<SyncRun | null> {
     return this.database.inWorkspace(viewer.workspaceId, (tx) =>
       tx.manager.findOne(SyncRun, {
-        where: { workspaceId: tx.workspaceId, trigger: "SCHEDULED" },
+        where: { workspaceId: tx.workspaceId, kind: "INVOICES", trigger: "SCHEDULED" },
         order: { queuedAt: "DESC", id: "DESC" },
       }),
     );

@@ -1,6 +1,8 @@
 /** Tells of accounts and tax rates that were chosen once and that Xero's data contradicts by now: one alert, which names the invoices they keep back. */
 import { type WorkspaceTransaction } from "../../database.js";
+import { IsNull, Not } from "typeorm";
 import { Alert } from "../../entities/Alert.js";
+import { type SyncAction, SyncAttempt } from "../../entities/SyncAttempt.js";
 import { openAlert, resolveAlerts } from "../Alerts.js";
 import { type Change } from "./attempts.js";
 
@@ -15,10 +17,13 @@ export async function noteBrokenMappings(tx: WorkspaceTransaction, changes: Chan
   if (rows.length > 0) await openAlert(tx, { ...alert, ...wordsFor(rows) });
 }
 
-/** Resolves the alert where such a mapping keeps nothing back any more. */
+/** Resolves the alert where such a mapping keeps nothing back any more, and nothing is queued of which that is not known yet. */
 export async function noteMendedMappings(tx: WorkspaceTransaction): Promise<void> {
-  const isOpen = await tx.manager.existsBy(Alert, { workspaceId: tx.workspaceId, ...alert, state: "OPEN" });
-  if (isOpen && (await readBroken(tx)).length === 0) await resolveAlerts(tx, [alert.kind], alert.subject);
+  const { workspaceId } = tx;
+  if (!(await tx.manager.existsBy(Alert, { workspaceId, ...alert, state: "OPEN" }))) return;
+  const unknown = { workspaceId, outcome: "PENDING" as const, contactId: IsNull(), action: Not<SyncAction>("VOID") };
+  if (await tx.manager.existsBy(SyncAttempt, unknown)) return;
+  if ((await readBroken(tx)).length === 0) await resolveAlerts(tx, [alert.kind], alert.subject);
 }
 
 interface Broken {

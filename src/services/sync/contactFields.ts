@@ -3,7 +3,11 @@ import { createHash } from "node:crypto";
 import { type Participant } from "../../entities/Participant.js";
 import { type XeroContact } from "../../entities/XeroContact.js";
 import { type ContactPayload } from "../../xero/payloads.js";
-import { comparable } from "./matchContact.js";
+
+/** A text as Xero compares names and e-mail addresses: without case and accents. */
+export function comparable(text: string | null): string {
+  return (text ?? "").normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().trim();
+}
 
 /** Xero's longest name. */
 const nameLength = 255;
@@ -14,20 +18,27 @@ export interface Peculiarities {
   suffixed: boolean;
   /** The number is not ours to set: another system goes by the one that is there, or ours is on another contact. */
   foreignNumber: boolean;
+  /** What is empty here says nothing: they have never agreed, and Xero may know more. */
+  keepsTheirs: boolean;
 }
 
 /** The contact as Xero is to have it. */
 export function payloadOf(
   participant: ContactFields,
-  { suffixed, foreignNumber }: Peculiarities = { suffixed: false, foreignNumber: false },
+  { suffixed, foreignNumber, keepsTheirs }: Peculiarities = {
+    suffixed: false,
+    foreignNumber: false,
+    keepsTheirs: false,
+  },
 ): ContactPayload {
+  const text = (value: string | null): string | undefined => value ?? (keepsTheirs ? undefined : "");
   return {
     contactNumber: foreignNumber ? undefined : participant.contactNumber,
     name: suffixed ? suffixedName(participant) : participant.name,
-    firstName: participant.firstName ?? "",
-    lastName: participant.lastName ?? "",
-    email: participant.email ?? "",
-    phone: participant.phone ?? "",
+    firstName: text(participant.firstName),
+    lastName: text(participant.lastName),
+    email: text(participant.email),
+    phone: text(participant.phone),
   };
 }
 
@@ -44,9 +55,14 @@ function suffixedName({ name, contactNumber }: Pick<Participant, "name" | "conta
   );
 }
 
-/** Whether the contact in Xero carries another system's number. */
-export function hasForeignNumber({ contactNumber }: ContactFields, contact: XeroContact): boolean {
-  return contact.contactNumber !== null && contact.contactNumber !== contactNumber;
+/** Whether the contact in Xero carries a number that is neither the participant's nor what it was last told as that. */
+export function isForeignNumber(
+  { contactNumber }: Pick<ContactFields, "contactNumber">,
+  contact: Pick<XeroContact, "contactNumber">,
+  numberSent: string | null,
+): boolean {
+  const theirs = contact.contactNumber;
+  return theirs !== null && theirs !== contactNumber && theirs !== numberSent;
 }
 
 /** Whether the contact is called as its participant is, but for the number behind it. */
@@ -57,15 +73,16 @@ export function isSuffixed(
   return comparable(name) === comparable(suffixedName(participant));
 }
 
-/** Whether there is nothing that Xero would have to be told of the participant. */
+/** Whether there is nothing that Xero would have to be told of the participant on their first meeting. */
 export function carriesAll(participant: ContactFields, contact: XeroContact): boolean {
+  const isForeign = isForeignNumber(participant, contact, null);
   const theirs = {
-    contactNumber: hasForeignNumber(participant, contact) ? participant.contactNumber : (contact.contactNumber ?? ""),
+    contactNumber: isForeign ? participant.contactNumber : (contact.contactNumber ?? ""),
     name: isSuffixed(participant, contact) ? participant.name : contact.name,
-    firstName: contact.firstName,
-    lastName: contact.lastName,
-    email: contact.email,
-    phone: contact.phone,
+    firstName: participant.firstName && contact.firstName,
+    lastName: participant.lastName && contact.lastName,
+    email: participant.email && contact.email,
+    phone: participant.phone && contact.phone,
   };
   return hashOf(theirs) === hashOf(participant);
 }

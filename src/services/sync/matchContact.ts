@@ -2,6 +2,7 @@
 import { type Participant } from "../../entities/Participant.js";
 import { type SyncError } from "../../entities/SyncError.js";
 import { type XeroContact } from "../../entities/XeroContact.js";
+import { comparable, isSuffixed } from "./contactFields.js";
 import { syncError } from "./syncErrors.js";
 
 /** What of a participant says which contact it is. */
@@ -19,11 +20,6 @@ export interface Candidates {
   linked: Map<string, string>;
   /** The workspace's participants without a contact, by contact number, `comparable` name and e-mail. */
   rivals: Map<string, Identity[]>;
-}
-
-/** A text as Xero compares names and e-mail addresses: without case and accents. */
-export function comparable(text: string | null): string {
-  return (text ?? "").normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().trim();
 }
 
 /** What two records that might be one have in common, each as a key of `Candidates.rivals`. */
@@ -46,7 +42,7 @@ export function keysOf({
 /** How sure it is that they are one: by number, by name and e-mail, by e-mail, by name, or not at all. */
 function likeness(participant: Identity, contact: XeroContact): 0 | 1 | 2 | 3 | 4 {
   const [ours, theirs] = [keysOf(participant), keysOf(contact)];
-  const sameName = ours.name === theirs.name;
+  const sameName = ours.name === theirs.name || isSuffixed(participant, contact);
   const sameEmail = ours.email !== null && ours.email === theirs.email;
   if (contact.contactNumber !== null && ours.number === theirs.number && (sameName || sameEmail)) return 4;
   if (sameName && sameEmail) return 3;

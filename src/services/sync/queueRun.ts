@@ -204,11 +204,12 @@ export async function queueMended(
   }
 }
 
-/** Narrows the query to invoices that bill this participant, or of which it is the plan manager. */
+/** Narrows the query to invoices that bill this participant: its own, those it manages the plan for, and those of the agency-managed if it is the NDIA. */
 export function billedTo(query: SelectQueryBuilder<Invoice>, participantId: string): void {
   query.andWhere(
     `i.participant_id IN (SELECT p.id FROM participant p
-       WHERE p.workspace_id = i.workspace_id AND (p.id = :participantId OR p.plan_manager_id = :participantId))`,
+       WHERE p.workspace_id = i.workspace_id AND (p.id = :participantId OR p.plan_manager_id = :participantId
+         OR p.plan_management = 'AGENCY_MANAGED' AND :participantId = (SELECT n.ndia_id FROM integration n WHERE n.workspace_id = i.workspace_id)))`,
     { participantId },
   );
 }
