@@ -286,6 +286,45 @@ describe("an import by hand", () => {
     expect(await peopleOf(client)).toMatchObject([{ name: "Merged Person Too", xeroContactId: into.ContactID }]);
   });
 
+  it("gives nobody whose contact is archived to somebody else", async () => {
+    const { link } = await newOffice("archived");
+    const { client, tenantId } = link;
+    const tom = await inXero(link, { Name: "Tom", EmailAddress: "mum@a.example" });
+    await importNow(link);
+    await service.control("contacts/archive", { tenantId, contactId: tom.ContactID });
+    await inXero(link, { Name: "Anna", EmailAddress: "mum@a.example" });
+    const run = await importNow(link);
+    expect(run).toMatchObject({ status: "FAILED", created: 0, updated: 0, failed: 1 });
+    expect(run.problems).toEqual([
+      expect.stringMatching(/Anna in Xero may be the participant Tom, whose contact is archived/),
+    ]);
+    expect(await peopleOf(client)).toMatchObject([{ name: "Tom", xeroContactId: tom.ContactID }]);
+  });
+
+  it("guesses nobody where one has the name and another the e-mail, here or in Xero", async () => {
+    const { link } = await newOffice("name or e-mail");
+    const { client } = link;
+    await saveParticipant(client, { name: "Sam Lee", email: "s@l.example" });
+    await inXero(link, { Name: "Sam Lee" });
+    await inXero(link, { Name: "Samuel Lee", EmailAddress: "s@l.example" });
+    await saveParticipant(client, { name: "Tom Smith", email: "mum@s.example" });
+    await saveParticipant(client, { name: "Anna Smith" });
+    await inXero(link, { Name: "Anna Smith", EmailAddress: "mum@s.example" });
+    expect(await importNow(link)).toMatchObject({ created: 0, updated: 0, failed: 3 });
+    expect((await peopleOf(client)).map(({ name }) => name)).toEqual(["Anna Smith", "Sam Lee", "Tom Smith"]);
+  });
+
+  it("keeps back no new contact number", async () => {
+    const { link } = await newOffice("renumbered");
+    const { client, tenantId } = link;
+    const person = await saveParticipant(client, { name: "Renumbered", contactNumber: "OLD-1" });
+    await syncedInvoice(client, { participantId: person.id });
+    await saveParticipant(client, { id: person.id, name: "Renumbered", contactNumber: "NEW-1" });
+    await importNow(link);
+    await syncedInvoice(client, { participantId: person.id });
+    expect(await service.control<Contact[]>(`contacts?tenant=${tenantId}`)).toMatchObject([{ ContactNumber: "NEW-1" }]);
+  });
+
   it("does not take the number behind a namesake's name for a part of it", async () => {
     const { link } = await newOffice("namesakes");
     const { client } = link;
@@ -296,6 +335,17 @@ describe("an import by hand", () => {
     await saveParticipant(client, { id: second.id, name: "Joanna" });
     expect(await importNow(link)).toMatchObject({ updated: 0, unchanged: 2 });
     expect((await peopleOf(client)).map(({ name }) => name).sort()).toEqual(["Jo Twice", "Joanna"]);
+    const [, namesake] = (await service.control<Contact[]>(`contacts?tenant=${link.tenantId}`)).filter(({ Name }) =>
+      Name.startsWith("Jo Twice"),
+    );
+    const number = second.contactNumber;
+    await service.control("contacts/edit", {
+      tenantId: link.tenantId,
+      contactId: namesake?.ContactID,
+      changes: { Name: `Joanne (${number})` },
+    });
+    await importNow(link);
+    expect((await peopleOf(client, number)).map(({ name }) => name)).toEqual(["Joanne"]);
   });
 
   it("that Xero fails goes on once Xero is back", async () => {

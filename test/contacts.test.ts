@@ -381,6 +381,9 @@ describe("a contact that was settled", () => {
     const participant = await saveParticipant(client, { name: "known in xero" });
     const invoice = await syncedInvoice(client, { participantId: participant.id });
     expect(invoice.syncAttempts[0]?.contactAction).toBe("LINKED");
+    await saveParticipant(client, { id: participant.id, name: "known in xero", phone: "02 5550 8888" });
+    const next = await syncedInvoice(client, { participantId: participant.id });
+    expect(next.syncAttempts[0]?.contactAction).toBe("UPDATED");
     expect(await contactOf(invoice)).toMatchObject({
       EmailAddress: "known@x.example",
       FirstName: "Known",

@@ -64,7 +64,7 @@ it("never has more than five calls in progress", async () => {
   const answers = await Promise.all(going);
   expect(answers.flatMap(({ errors }) => errors ?? [])).toEqual([]);
   const calls = await accountingCalls();
-  expect(calls).toHaveLength(24);
+  expect(calls).toHaveLength(32);
   expect(calls.filter(({ status }) => status === 429)).toEqual([]);
 });
 

@@ -25,6 +25,8 @@ export class ContactImport1764201600000 implements MigrationInterface {
         ADD number_sent text;
       UPDATE contact_link l SET number_sent = p.contact_number FROM participant p
       WHERE p.workspace_id = l.workspace_id AND p.id = l.participant_id;
+      UPDATE contact_link l SET agreed = jsonb_build_object('name', c.name, 'firstName', c.first_name, 'lastName', c.last_name, 'email', c.email, 'phone', c.phone)
+      FROM xero_contact c WHERE c.workspace_id = l.workspace_id AND c.connection_id = l.connection_id AND c.contact_id = l.contact_id;
       CREATE INDEX ix_xero_contact_merged ON xero_contact (workspace_id, connection_id, merged_to_contact_id) WHERE merged_to_contact_id IS NOT NULL;
       ALTER TABLE connection ADD contact_groups jsonb;
       ALTER TABLE sync_run

@@ -90,14 +90,18 @@ export class ContactImports {
     // What happens by itself is a run only where it came to something.
     const byItself: ImportResult = { counts: {}, problems: [] };
     for (;;) {
-      const page = await this.database.inWorkspace(workspaceId, (tx) => importDue(tx, connectionId, choice));
+      const page = await this.database.inWorkspace(workspaceId, (tx) =>
+        importDue(tx, connectionId, { ...choice, madeFor: integration }),
+      );
+      // Others are chosen since: the job that was queued with that goes on.
+      if (page === "OUTDATED") return;
       if (!page) break;
       if (!page.isCounted) add(byItself, page.result);
     }
     await this.database.inWorkspace(workspaceId, async (tx) => {
       const runs = await ours(tx);
-      const { CREATED = 0, UPDATED = 0, FAILED = 0 } = byItself.counts;
-      if (CREATED + UPDATED + FAILED > 0) {
+      const { CREATED = 0, UPDATED = 0 } = byItself.counts;
+      if (CREATED + UPDATED > 0 || (await isNews(tx, connectionId, byItself.problems))) {
         const run = newRun(tx, connectionId, { trigger: "SCHEDULED", requestedBy: null });
         runs.push(await tx.manager.save(SyncRun, { ...run, ...byItself }));
       }
@@ -168,18 +172,37 @@ async function openRuns(tx: WorkspaceTransaction, connectionId: string): Promise
   });
 }
 
+/** Which contacts the settings choose. */
+function chosenBy({ contactImportSuppliers, contactImportGroupIds }: Integration): string {
+  return JSON.stringify([contactImportSuppliers, contactImportGroupIds]);
+}
+
+/** Whether the last import did not say all of it already. */
+async function isNews(tx: WorkspaceTransaction, connectionId: string, problems: string[]): Promise<boolean> {
+  if (problems.length === 0) return false;
+  const last = await tx.manager.findOne(SyncRun, {
+    where: { workspaceId: tx.workspaceId, connectionId, kind: "CONTACT_IMPORT" },
+    order: { queuedAt: "DESC", id: "DESC" },
+  });
+  return !problems.every((problem) => last?.problems.includes(problem));
+}
+
 /** Takes in the next contacts that are marked, and counts them in the runs that wait for it; null where none is left. */
 async function importDue(
   tx: WorkspaceTransaction,
   connectionId: string,
-  choice: ImportChoice,
-): Promise<{ result: ImportResult; isCounted: boolean } | null> {
+  choice: ImportChoice & { madeFor: Integration },
+): Promise<{ result: ImportResult; isCounted: boolean } | "OUTDATED" | null> {
   const { workspaceId } = tx;
   // One import at a time: whoever waits here finds what is left.
   await tx.manager.query("SELECT 1 FROM contact_mirror WHERE workspace_id = $1 AND connection_id = $2 FOR UPDATE", [
     workspaceId,
     connectionId,
   ]);
+  if (chosenBy(await loadIntegration(tx)) !== chosenBy(choice.madeFor)) {
+    enqueue(tx, "import", { workspaceId, connectionId });
+    return "OUTDATED";
+  }
   const contacts = await tx.manager.find(XeroContact, {
     where: { workspaceId, connectionId, importDue: true },
     order: { contactId: "ASC" },

@@ -7,7 +7,7 @@ import { type SyncOutcome } from "../../entities/enums.js";
 import { Participant } from "../../entities/Participant.js";
 import { XeroContact } from "../../entities/XeroContact.js";
 import { groupBy } from "../loading.js";
-import { comparable, hashOf, isSuffixed } from "../sync/contactFields.js";
+import { comparable, hashOf, isForeignNumber, isSuffixed } from "../sync/contactFields.js";
 import { billedTo, queueMended, rejectedContent } from "../sync/queueRun.js";
 import { areSame, detailsOf, phoneKey, takeIn } from "./importedDetails.js";
 
@@ -29,7 +29,9 @@ interface Surroundings {
   participants: Map<string, Participant>;
   /** Participants without an active contact, by number, e-mail, telephone number and name. */
   free: Map<string, Participant[]>;
-  /** Active contacts without a participant, by e-mail and telephone number. */
+  /** Those among them whose contact is archived: only a person can say who they are now. */
+  lost: Set<Participant>;
+  /** Active contacts without a participant, by e-mail, telephone number and name. */
   alike: Map<string, XeroContact[]>;
   takenNumbers: Set<string>;
 }
@@ -77,7 +79,7 @@ export async function importPage(
     const participant = who ?? (await create(tx, contact, around));
     // Whoever was made of the contact agrees with it; whoever was here before has never been compared.
     const made = newLink(connectionId, participant, contact, who ? null : detailsOf(contact));
-    await tx.manager.upsert(ContactLink, made, ["workspaceId", "connectionId", "participantId"]);
+    await tx.manager.insert(ContactLink, made);
     forget(around, participant, contact);
     const next = who && (await takeInto(tx, participant, contact, made));
     if (next) changed.push(next);
@@ -90,12 +92,17 @@ export async function importPage(
 /** Whoever was linked to a contact that was merged into one of these is linked to that one: they are the same. */
 async function followMerges(tx: WorkspaceTransaction, connectionId: string, contacts: XeroContact[]): Promise<void> {
   await tx.manager.query(
-    `UPDATE contact_link l SET contact_id = m.target, contact_status = 'ACTIVE', agreed = NULL, sent_hash = NULL, number_sent = NULL
-     FROM (SELECT DISTINCT ON (c.merged_to_contact_id) c.contact_id, c.merged_to_contact_id AS target FROM xero_contact c
-           JOIN contact_link x ON x.workspace_id = c.workspace_id AND x.connection_id = c.connection_id AND x.contact_id = c.contact_id
-           WHERE c.workspace_id = $1 AND c.connection_id = $2 AND c.merged_to_contact_id = ANY($3)
-             AND NOT EXISTS (SELECT FROM contact_link o WHERE o.workspace_id = $1 AND o.connection_id = $2 AND o.contact_id = c.merged_to_contact_id)
-           ORDER BY c.merged_to_contact_id, c.contact_id) m
+    `WITH RECURSIVE merged AS (
+       SELECT c.contact_id, c.merged_to_contact_id AS target FROM xero_contact c
+       WHERE c.workspace_id = $1 AND c.connection_id = $2 AND c.merged_to_contact_id = ANY($3)
+       UNION
+       SELECT c.contact_id, m.target FROM xero_contact c JOIN merged m ON c.merged_to_contact_id = m.contact_id
+       WHERE c.workspace_id = $1 AND c.connection_id = $2)
+     UPDATE contact_link l SET contact_id = m.target, contact_status = 'ACTIVE', sent_hash = NULL, number_sent = NULL
+     FROM (SELECT DISTINCT ON (m.target) m.contact_id, m.target FROM merged m
+           JOIN contact_link x ON x.workspace_id = $1 AND x.connection_id = $2 AND x.contact_id = m.contact_id
+           WHERE NOT EXISTS (SELECT FROM contact_link o WHERE o.workspace_id = $1 AND o.connection_id = $2 AND o.contact_id = m.target)
+           ORDER BY m.target, m.contact_id) m
      WHERE l.workspace_id = $1 AND l.connection_id = $2 AND l.contact_id = m.contact_id`,
     [
       tx.workspaceId,
@@ -136,32 +143,48 @@ function keysOf({
 }
 
 /** The participant that the contact is; null: nobody here; or why that can't be said. */
-function whoIs(contact: XeroContact, { free, alike }: Surroundings): Participant | string | null {
+function whoIs(contact: XeroContact, around: Surroundings): Participant | string | null {
+  const { free, alike, lost } = around;
   const { number, shared } = keysOf(contact);
+  const namesakes = free.get(`name:${comparable(contact.name)}`) ?? [];
   const [numbered] = number === null ? [] : (free.get(number) ?? []);
   if (numbered) {
-    const isAlike = comparable(numbered.name) === comparable(contact.name) || isSuffixed(numbered, contact);
-    if (isAlike || keysOf(numbered).shared.some((key) => shared.includes(key))) return numbered;
+    const isAlike = namesakes.includes(numbered) || isSuffixed(numbered, contact);
+    if (isAlike || keysOf(numbered).shared.some((key) => shared.includes(key)))
+      return unlessLost(contact, numbered, lost);
     return `${contact.name} in Xero has the contact number of ${numbered.name}, and neither name nor e-mail nor telephone number: link it by hand (linkContact), or give one of them another number.`;
   }
-  const found = new Set(shared.flatMap((key) => free.get(key) ?? []));
-  if (found.size === 0) return whoIsCalled(contact, free);
-  const [only] = found;
-  if (!only || found.size > 1) return severalHere(contact, [...found]);
-  const rivals = new Set(keysOf(only).shared.flatMap((key) => alike.get(key) ?? []));
+  const found = [...new Set(shared.flatMap((key) => free.get(key) ?? []))];
+  // By name alone, which active contacts in Xero do not share: whoever has it here and nothing that says otherwise.
+  const mayBe = found.length > 0 ? found : namesakes.filter((each) => !contradict(each, contact));
+  const [only] = mayBe;
+  if (!only) return null;
+  if (mayBe.length > 1) return severalHere(contact, mayBe);
+  const others = namesakes.filter((each) => each !== only);
+  if (!namesakes.includes(only) && others.length > 0) return severalHere(contact, [only, ...others]);
+  const rivals = new Set(
+    [contact, ...[...keysOf(only).shared, `name:${comparable(only.name)}`].flatMap((key) => alike.get(key) ?? [])].map(
+      (each) => each.contactId,
+    ),
+  );
   if (rivals.size > 1) {
     return `The participant ${only.name} may be any of ${rivals.size} contacts in Xero, ${contact.name} among them. Link it by hand (linkContact).`;
   }
-  return only;
+  return unlessLost(contact, only, lost);
 }
 
-/** By name alone, which active contacts in Xero do not share: whoever has it here and nothing that says otherwise. */
-function whoIsCalled(contact: XeroContact, free: Surroundings["free"]): Participant | string | null {
-  const found = (free.get(`name:${comparable(contact.name)}`) ?? []).filter(
-    ({ email, phone }) =>
-      (email === null || contact.email === null) && (phoneKey(phone) === null || phoneKey(contact.phone) === null),
+function unlessLost(contact: XeroContact, participant: Participant, lost: Set<Participant>): Participant | string {
+  if (!lost.has(participant)) return participant;
+  return `${contact.name} in Xero may be the participant ${participant.name}, whose contact is archived: restore that, or link it by hand (linkContact).`;
+}
+
+/** Whether both have an e-mail address, or both a telephone number, and not the same. */
+function contradict(participant: Participant, contact: XeroContact): boolean {
+  const differ = (one: string | null, other: string | null): boolean => one !== null && other !== null && one !== other;
+  return (
+    differ(participant.email && comparable(participant.email), contact.email && comparable(contact.email)) ||
+    differ(phoneKey(participant.phone), phoneKey(contact.phone))
   );
-  return found.length > 1 ? severalHere(contact, found) : (found[0] ?? null);
 }
 
 function severalHere({ name }: XeroContact, participants: Participant[]): string {
@@ -190,23 +213,31 @@ async function takeInto(
   // Where both are the same now there is nothing to be sent; else what is ours still goes with the next invoice.
   await tx.manager.update(ContactLink, key, {
     agreed: theirs,
-    ...(isToldAll(next, { ...theirs, contactNumber: contact.contactNumber }) && { sentHash: hashOf(updated) }),
+    ...(isToldAll(updated, { ...theirs, contactNumber: contact.contactNumber }, link.numberSent) && {
+      sentHash: hashOf(updated),
+    }),
   });
   return isNews ? updated : null;
 }
 
 /** What the contact is called without the number behind its name, by which namesakes are told apart. */
-function nameOf(participant: Participant, contact: XeroContact, { agreed, suffixed }: ContactLink): string {
+function nameOf(participant: Participant, contact: XeroContact, { agreed, suffixed, numberSent }: ContactLink): string {
   if (isSuffixed(participant, contact)) return participant.name;
   if (!suffixed) return contact.name;
-  const plain = contact.name.replace(/ \([^()]*\)$/, "");
-  // It is called as it was told, however the participant has been renamed since.
-  return agreed !== null && comparable(plain) === comparable(agreed.name) ? agreed.name : contact.name;
+  const suffix = ` (${numberSent ?? participant.contactNumber})`;
+  const plain = contact.name.endsWith(suffix) ? contact.name.slice(0, -suffix.length) : contact.name;
+  return agreed !== null && comparable(plain) === comparable(agreed.name) ? agreed.name : plain;
 }
 
-/** Whether Xero has all that a participant's contact is to have: one without a number gets ours with the next invoice. */
-function isToldAll(ours: ContactDetails, theirs: ContactDetails & { contactNumber: string | null }): boolean {
-  return areSame(ours, theirs) && theirs.contactNumber !== null;
+/** Whether Xero has all that a participant's contact is to have, its number too unless that is not ours to set. */
+function isToldAll(
+  participant: ContactDetails & Pick<Participant, "contactNumber">,
+  contact: ContactDetails & Pick<XeroContact, "contactNumber">,
+  numberSent: string | null,
+): boolean {
+  const { contactNumber } = contact;
+  const isNumbered = contactNumber === participant.contactNumber || isForeignNumber(participant, contact, numberSent);
+  return areSame(participant, contact) && isNumbered;
 }
 
 async function create(
@@ -247,7 +278,7 @@ function newLink(
     participantId,
     contactId,
     contactStatus: "ACTIVE",
-    sentHash: isToldAll(participant, contact) ? hashOf(participant) : null,
+    sentHash: isToldAll(participant, contact, null) ? hashOf(participant) : null,
     numberSent: contactNumber === participant.contactNumber ? contactNumber : null,
     agreed,
     suffixed: isSuffixed(participant, contact),
@@ -286,16 +317,13 @@ async function readSurroundings(
   // Whoever links by hand holds the participant, so from here on it stays as it is.
   const links = await readLinks();
   const numbers = contacts.flatMap(({ contactNumber }) => contactNumber ?? []);
-  const free = await tx.manager
+  const known = await tx.manager
     .createQueryBuilder(Participant, "p")
     .where("p.workspace_id = :workspaceId", { workspaceId })
     .andWhere(
       `(p.contact_number = ANY(:numbers) OR lower(p.email) = ANY(:emails) OR lower(p.name) = ANY(:names)
-        OR regexp_replace(p.phone, '\\D', '', 'g') = ANY(:phones))
-       AND NOT EXISTS (SELECT FROM contact_link l WHERE l.workspace_id = p.workspace_id AND l.connection_id = :connectionId
-                         AND l.participant_id = p.id AND l.contact_status = 'ACTIVE')`,
+        OR regexp_replace(p.phone, '\\D', '', 'g') = ANY(:phones))`,
       {
-        connectionId,
         numbers,
         emails: contacts.flatMap(({ email }) => email?.toLowerCase() ?? []),
         names: contacts.map(({ name }) => name.toLowerCase()),
@@ -305,15 +333,24 @@ async function readSurroundings(
     .orderBy("p.id")
     .setLock("pessimistic_write")
     .getMany();
+  // Read once they are locked: whoever links by hand holds the participant.
+  const linksOf = new Map(
+    (await tx.manager.findBy(ContactLink, { ...of, participantId: In(known.map(({ id }) => id)) })).map((link) => [
+      link.participantId,
+      link,
+    ]),
+  );
+  const free = known.filter(({ id }) => linksOf.get(id)?.contactStatus !== "ACTIVE");
   const alike = await tx.manager
     .createQueryBuilder(XeroContact, "c")
     .where("c.workspace_id = :workspaceId AND c.connection_id = :connectionId AND c.status = 'ACTIVE'", of)
     .andWhere(
-      `(c.email_key = ANY(:emails) OR c.phone_key = ANY(:phones))
+      `(c.email_key = ANY(:emails) OR c.phone_key = ANY(:phones) OR c.name_key = ANY(:names))
        AND NOT EXISTS (SELECT FROM contact_link l WHERE l.workspace_id = c.workspace_id AND l.connection_id = c.connection_id AND l.contact_id = c.contact_id)`,
       {
         emails: free.flatMap(({ email }) => (email === null ? [] : [comparable(email)])),
         phones: free.flatMap(({ phone }) => phoneKey(phone) ?? []),
+        names: free.map(({ name }) => comparable(name)),
       },
     )
     .getMany();
@@ -324,12 +361,13 @@ async function readSurroundings(
   return {
     links: new Map(links.map((link) => [link.contactId, link])),
     participants: new Map(participants.map((participant) => [participant.id, participant])),
+    lost: new Set(free.filter(({ id }) => linksOf.has(id))),
     free: byKeys(free, (participant) => [
       `number:${participant.contactNumber}`,
       `name:${comparable(participant.name)}`,
       ...keysOf(participant).shared,
     ]),
-    alike: byKeys(alike, (contact) => keysOf(contact).shared),
+    alike: byKeys(alike, (contact) => [`name:${contact.nameKey}`, ...keysOf(contact).shared]),
     takenNumbers: new Set(taken.map(({ contactNumber }) => contactNumber)),
   };
 }

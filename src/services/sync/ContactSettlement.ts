@@ -112,7 +112,7 @@ export class ContactSettlement {
     if (missing.length === 0) return;
     const outcomes = await this.accounting.createContacts(
       missing.map(({ each, suffixed }) =>
-        payloadOf(each.participant, { suffixed, foreignNumber: false, keepsTheirs: true }),
+        payloadOf(each.participant, { suffixed, foreignNumber: false, agreed: null }),
       ),
       randomUUID(),
     );
@@ -160,14 +160,14 @@ export class ContactSettlement {
         ...one,
         suffixed: one.link.suffixed || nameTaken,
         foreignNumber: isNumberTaken,
-        keepsTheirs: one.link.agreed === null,
+        agreed: one.link.agreed,
       };
     });
     let outcomes: ElementOutcome<XeroContactAnswer>[];
     try {
       outcomes = await this.accounting.updateContacts(
-        updates.map(({ participant, link, suffixed, foreignNumber, keepsTheirs }) => ({
-          ...payloadOf(participant, { suffixed, foreignNumber, keepsTheirs }),
+        updates.map(({ participant, link, suffixed, foreignNumber, agreed }) => ({
+          ...payloadOf(participant, { suffixed, foreignNumber, agreed }),
           contactId: link.contactId,
         })),
         randomUUID(),

@@ -15,7 +15,7 @@ import { find } from "../loading.js";
 import { patchAll } from "../patching.js";
 import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
 import { dueAttempts, sizeAfter } from "./batchRows.js";
-import { noteBrokenMappings } from "./brokenMappings.js";
+import { noteBrokenMappings, noteMendedMappings } from "./brokenMappings.js";
 import { hashOf } from "./contactFields.js";
 import { ContactMirrors } from "./ContactMirrors.js";
 import { ContactSettlement, type Settled, type Wanted } from "./ContactSettlement.js";
@@ -162,6 +162,7 @@ export class Contacts {
       }
       await patchAll(tx, SyncAttempt, ready);
       await applyChanges(tx, refused);
+      await noteMendedMappings(tx);
       // No invoice was sent.
       if (failure) await putBackAfter(tx, connection, left, failure);
       await addCalls(tx, all, calls);

@@ -1,5 +1,6 @@
 /** What of a participant its contact carries, to Xero and back. */
 import { createHash } from "node:crypto";
+import { type ContactDetails } from "../../entities/ContactLink.js";
 import { type Participant } from "../../entities/Participant.js";
 import { type XeroContact } from "../../entities/XeroContact.js";
 import { type ContactPayload } from "../../xero/payloads.js";
@@ -18,27 +19,24 @@ export interface Peculiarities {
   suffixed: boolean;
   /** The number is not ours to set: another system goes by the one that is there, or ours is on another contact. */
   foreignNumber: boolean;
-  /** What is empty here says nothing: they have never agreed, and Xero may know more. */
-  keepsTheirs: boolean;
+  /** What they last agreed on: only what they did is cleared in Xero where it is empty here, for of the rest Xero may know more. */
+  agreed: ContactDetails | null;
 }
 
 /** The contact as Xero is to have it. */
 export function payloadOf(
   participant: ContactFields,
-  { suffixed, foreignNumber, keepsTheirs }: Peculiarities = {
-    suffixed: false,
-    foreignNumber: false,
-    keepsTheirs: false,
-  },
+  { suffixed, foreignNumber, agreed }: Peculiarities,
 ): ContactPayload {
-  const text = (value: string | null): string | undefined => value ?? (keepsTheirs ? undefined : "");
+  const text = (name: "firstName" | "lastName" | "email" | "phone"): string | undefined =>
+    participant[name] ?? (agreed?.[name] ? "" : undefined);
   return {
     contactNumber: foreignNumber ? undefined : participant.contactNumber,
     name: suffixed ? suffixedName(participant) : participant.name,
-    firstName: text(participant.firstName),
-    lastName: text(participant.lastName),
-    email: text(participant.email),
-    phone: text(participant.phone),
+    firstName: text("firstName"),
+    lastName: text("lastName"),
+    email: text("email"),
+    phone: text("phone"),
   };
 }
 
@@ -87,9 +85,15 @@ export function carriesAll(participant: ContactFields, contact: XeroContact): bo
   return hashOf(theirs) === hashOf(participant);
 }
 
-/** Hash of exactly what Xero is told, so that nothing else about a participant causes an update. */
-export function hashOf(participant: ContactFields): string {
-  return createHash("sha256")
-    .update(JSON.stringify(payloadOf(participant)))
-    .digest("base64url");
+/** Hash of what of a participant Xero is told, so that nothing else about it causes an update. */
+export function hashOf({ contactNumber, name, firstName, lastName, email, phone }: ContactFields): string {
+  const told = {
+    contactNumber,
+    name,
+    firstName: firstName ?? "",
+    lastName: lastName ?? "",
+    email: email ?? "",
+    phone: phone ?? "",
+  };
+  return createHash("sha256").update(JSON.stringify(told)).digest("base64url");
 }
