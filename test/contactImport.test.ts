@@ -387,6 +387,9 @@ describe("an import by itself", () => {
       (
         await client.ask<{ syncRuns: { nodes: Run[] } }>(`{ syncRuns { nodes { ${runFields} } } }`)
       ).syncRuns.nodes.filter(({ kind }) => kind === "CONTACT_IMPORT");
+    // A run by itself is kept when all of it is done.
+    await until(async () => (await runs()).some(({ updated }) => updated === 1));
+    await untilDone(link);
     const seen = await runs();
     expect(seen.map(({ created, updated }) => [created, updated])).toEqual(
       expect.arrayContaining([
