@@ -138,7 +138,7 @@ export class Participants {
       updatedAt: new Date(),
     });
     await tx.manager.upsert(Participant, participant, ["workspaceId", "id"]);
-    if (existing) await queueMended(tx, rejectedContent, (query) => billedTo(query, id));
+    if (existing) await queueMended(tx, rejectedContent, (query) => billedTo(query, [id]));
     return participant;
   }
 }

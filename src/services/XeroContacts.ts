@@ -115,7 +115,7 @@ export class XeroContacts {
           { contactId: null },
         );
       }
-      await queueMended(tx, wrongContact, (query) => billedTo(query, participant.id));
+      await queueMended(tx, wrongContact, (query) => billedTo(query, [participant.id]));
       return participant;
     });
   }

@@ -85,7 +85,10 @@ export async function importPage(
     if (next) changed.push(next);
     count(who ? "UPDATED" : "CREATED");
   }
-  for (const { id } of changed) await queueMended(tx, rejectedContent, (query) => billedTo(query, id));
+  if (changed.length > 0) {
+    const ids = changed.map(({ id }) => id);
+    await queueMended(tx, rejectedContent, (query) => billedTo(query, ids));
+  }
   return result;
 }
 

@@ -204,13 +204,14 @@ export async function queueMended(
   }
 }
 
-/** Narrows the query to invoices that bill this participant: its own, those it manages the plan for, and those of the agency-managed if it is the NDIA. */
-export function billedTo(query: SelectQueryBuilder<Invoice>, participantId: string): void {
+/** Narrows the query to invoices that bill one of these participants: its own, those it manages the plan for, and those of the agency-managed if it is the NDIA. */
+export function billedTo(query: SelectQueryBuilder<Invoice>, participantIds: string[]): void {
   query.andWhere(
     `i.participant_id IN (SELECT p.id FROM participant p
-       WHERE p.workspace_id = i.workspace_id AND (p.id = :participantId OR p.plan_manager_id = :participantId
-         OR p.plan_management = 'AGENCY_MANAGED' AND :participantId = (SELECT n.ndia_id FROM integration n WHERE n.workspace_id = i.workspace_id)))`,
-    { participantId },
+       WHERE p.workspace_id = i.workspace_id AND (p.id = ANY(:participantIds) OR p.plan_manager_id = ANY(:participantIds)
+         OR p.plan_management = 'AGENCY_MANAGED'
+            AND (SELECT n.ndia_id FROM integration n WHERE n.workspace_id = i.workspace_id) = ANY(:participantIds)))`,
+    { participantIds },
   );
 }
 
