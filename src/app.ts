@@ -21,7 +21,10 @@ import { Invoices } from "./services/Invoices.js";
 import { LinkWatch } from "./services/LinkWatch.js";
 import { OrganisationData } from "./services/OrganisationData.js";
 import { Participants } from "./services/Participants.js";
-import { Payments } from "./services/Payments.js";
+import { InvoiceReader } from "./services/payments/InvoiceReader.js";
+import { PaymentPoll } from "./services/payments/PaymentPoll.js";
+import { PaymentPusher } from "./services/payments/PaymentPusher.js";
+import { Payments } from "./services/payments/Payments.js";
 import { Puller } from "./services/Puller.js";
 import { SupportCatalogue } from "./services/catalogue/SupportCatalogue.js";
 import { SupportItems } from "./services/SupportItems.js";
@@ -117,11 +120,12 @@ async function start(
     logger,
     onFailure: (target, failure) => linkWatch.note(target, failure),
   });
-  const integrations = new Integrations(database, xero.webhookKeys.length > 0);
+  const integrations = new Integrations(database, grants, xero.webhookKeys.length > 0);
   const organisationData = new OrganisationData(database, gateway);
   const connections = new Connections(database, identity, grants, { organisationData, linkWatch }, logger);
   const disconnections = new Disconnections(database, identity, grants, linkWatch, logger);
   const contactImports = new ContactImports(database, gateway);
+  const invoiceReader = new InvoiceReader(database, gateway);
   const taxRates = new TaxRates(database);
   const webhookInbox = new WebhookInbox(database);
 
@@ -144,7 +148,7 @@ async function start(
       invoices: new Invoices(database, integrations),
       organisationData,
       participants: new Participants(database),
-      payments: new Payments(database),
+      payments: new Payments(database, invoiceReader),
       previews: new Previews(database, integrations),
       supportItems: new SupportItems(database),
       syncRuns: new SyncRuns(database, integrations),
@@ -202,7 +206,13 @@ async function start(
       database,
       {
         pusher,
-        puller: new Puller(database, gateway),
+        puller: new Puller(database, gateway, invoiceReader),
+        paymentPusher: new PaymentPusher(database, gateway, {
+          leaseMs: config.syncLeaseMs,
+          timeoutMs: xero.timeoutMs,
+          keyLifeMs: config.keyLifeMs,
+        }),
+        paymentPoll: new PaymentPoll(database, gateway, invoiceReader, config.paymentCatchUpEveryMs),
         organisationData,
         connectionCare: new ConnectionCare(
           database,
@@ -222,7 +232,10 @@ async function start(
       {
         url: databaseUrl,
         logger,
-        sweepEveryMs: Math.min(15_000, ...Object.values(config.connection).map((ms) => ms / 4)),
+        sweepEveryMs: Math.min(
+          15_000,
+          ...[...Object.values(config.connection), config.paymentCatchUpEveryMs].map((ms) => ms / 4),
+        ),
       },
     );
     worker.start();

@@ -75,6 +75,7 @@ const shape = {
   AUTH_WORKSPACE_CLAIM: text,
   AUTH_ROLE_CLAIM: text,
   ALLOWED_ORIGINS: list,
+  PAYMENT_CATCH_UP_EVERY: duration.refine((ms) => ms >= 100, "must be at least 100ms"),
   CONNECTION_CHECK_EVERY: duration.refine(
     (ms) => ms > 0 && ms <= 30 * 86_400_000,
     "must be more than nothing and at most 30d: the check keeps tokens alive, which Xero ends after 60 days",
@@ -189,6 +190,12 @@ export const settings: Setting[] = [
     description: "browsers' origins for CORS and the WebSocket, comma-separated; default APP_URL's origin",
   },
   {
+    name: "PAYMENT_CATCH_UP_EVERY",
+    default: "15m",
+    description:
+      "how often changes in Xero are looked through for what webhooks missed; four times as rare while webhooks arrive and nothing is missed",
+  },
+  {
     name: "CONNECTION_CHECK_EVERY",
     default: "1d",
     description: "how often a light call looks whether a link was ended at Xero",
@@ -229,6 +236,7 @@ export interface Config {
   };
   syncLeaseMs: number;
   keyLifeMs: number;
+  paymentCatchUpEveryMs: number;
   connection: { checkEveryMs: number; warnAfterMs: number; inactiveAfterMs: number };
   encryptionKeys: { id: string; key: Buffer }[];
   auth: {
@@ -336,6 +344,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     },
     syncLeaseMs: value("SYNC_LEASE"),
     keyLifeMs: value("XERO_KEY_LIFE"),
+    paymentCatchUpEveryMs: value("PAYMENT_CATCH_UP_EVERY"),
     connection: {
       checkEveryMs: value("CONNECTION_CHECK_EVERY"),
       warnAfterMs: value("CONNECTION_WARN_AFTER"),

@@ -30,6 +30,7 @@ import { Invoice } from "./entities/Invoice.js";
 import { LineItem } from "./entities/LineItem.js";
 import { Participant } from "./entities/Participant.js";
 import { Payment } from "./entities/Payment.js";
+import { PaymentPoll } from "./entities/PaymentPoll.js";
 import { Release } from "./entities/Release.js";
 import { SupportItem } from "./entities/SupportItem.js";
 import { SupportItemPrice } from "./entities/SupportItemPrice.js";
@@ -50,6 +51,8 @@ import { SyncEntry1763942400000 } from "./migrations/1763942400000-SyncEntry.js"
 import { ContactMatching1764028800000 } from "./migrations/1764028800000-ContactMatching.js";
 import { SupportCatalogue1764115200000 } from "./migrations/1764115200000-SupportCatalogue.js";
 import { ContactImport1764201600000 } from "./migrations/1764201600000-ContactImport.js";
+import { WebhookDoor1764288000000 } from "./migrations/1764288000000-WebhookDoor.js";
+import { Payments1764374400000 } from "./migrations/1764374400000-Payments.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -97,6 +100,7 @@ const entities = [
   LogEvent,
   Participant,
   Payment,
+  PaymentPoll,
   Release,
   SupportItem,
   SupportItemPrice,
@@ -271,6 +275,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       ContactMatching1764028800000,
       SupportCatalogue1764115200000,
       ContactImport1764201600000,
+      WebhookDoor1764288000000,
+      Payments1764374400000,
     ],
     migrationsTableName: "schema_migration",
     synchronize: false,

@@ -18,6 +18,7 @@ const workspaceTables: Record<string, string> = {
   line_item: "SELECT, INSERT, UPDATE, DELETE",
   participant: "SELECT, INSERT, UPDATE",
   payment: "SELECT, INSERT, UPDATE",
+  payment_poll: "SELECT, INSERT, UPDATE",
   release: "SELECT, INSERT",
   support_item: "SELECT, INSERT, UPDATE",
   support_item_price: "SELECT, INSERT, UPDATE",

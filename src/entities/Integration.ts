@@ -57,6 +57,10 @@ export class Integration {
   @Column({ type: "boolean", default: false })
   syncOnApproval!: boolean;
 
+  @Field(() => Boolean, { description: "Bring payments recorded on the platform (Stripe, by hand) to Xero." })
+  @Column({ type: "boolean", default: false })
+  pushPayments!: boolean;
+
   @Field(() => Boolean, {
     description:
       "Send invoices of agency-managed participants too, to the NDIA: the participant with the contact number NDIA, which is made when this is switched on.",

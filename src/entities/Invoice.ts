@@ -8,6 +8,18 @@ import { Integration } from "./Integration.js";
 import { Participant } from "./Participant.js";
 import { SyncError } from "./SyncError.js";
 
+/** An invoice in Xero's words, as far as it is compared; `lines` is a hash. */
+export interface SentContent {
+  contact: string;
+  date: string;
+  dueDate: string;
+  reference: string;
+  lines: string;
+  subtotal: string;
+  tax: string;
+  total: string;
+}
+
 @ObjectType()
 @Entity("invoice")
 @ForeignKey(() => Integration, ["workspaceId"], ["workspaceId"], { name: "fk_invoice_workspace" })
@@ -19,6 +31,7 @@ import { SyncError } from "./SyncError.js";
 @Index("uq_invoice_xero_id", ["workspaceId", "connectionId", "xeroId"], { unique: true })
 @Index("ix_invoice_unsent", { synchronize: false })
 @Index("ix_invoice_recheck", { synchronize: false })
+@Index("ix_invoice_pull_due", { synchronize: false })
 @Index("ix_invoice_date", ["workspaceId", "date", "id"])
 @Index("ix_invoice_updated_at", ["workspaceId", "updatedAt", "id"])
 @Index("ix_invoice_participant", ["workspaceId", "participantId", "date", "id"])
@@ -75,6 +88,10 @@ export class Invoice extends WorkspaceRecord {
   @MoneyColumn({ default: 0 })
   totalCreditAmount!: string;
 
+  /** What Xero itself says was credited, whatever is left out here. */
+  @MoneyColumn({ default: 0 })
+  creditedInXero!: string;
+
   @Field(() => DateTimeScalar, { nullable: true })
   @InstantColumn({ nullable: true })
   lastPaymentDate!: Date | null;
@@ -96,9 +113,21 @@ export class Invoice extends WorkspaceRecord {
   @Column({ type: "jsonb", nullable: true })
   syncError!: SyncError | null;
 
-  @Field(() => [String])
+  /** What a person should know of how it was sent; shown with the two below. */
   @Column({ type: "text", array: true, default: "{}" })
   syncWarnings!: string[];
+
+  /** Where Xero's invoice is not as it was sent. */
+  @Column({ type: "text", array: true, default: "{}" })
+  xeroWarnings!: string[];
+
+  /** Payments that look like the same money. */
+  @Column({ type: "text", array: true, default: "{}" })
+  paymentWarnings!: string[];
+
+  /** What Xero had of it right after it was last sent, to see what was changed there since. */
+  @Column({ type: "jsonb", nullable: true })
+  sentContent!: SentContent | null;
 
   @Field(() => DateTimeScalar, { nullable: true })
   @InstantColumn({ nullable: true })
@@ -153,6 +182,10 @@ export class Invoice extends WorkspaceRecord {
   /** When the read began whose answer was last applied: of two answers with one time stamp, the later read is the newer. */
   @Column({ type: "timestamptz", nullable: true })
   pulledAt!: Date | null;
+
+  /** Since when a read of it is due, other than for an event; null: none is. */
+  @InstantColumn({ nullable: true })
+  pullDueAt!: Date | null;
 
   @InstantColumn()
   createdAt!: Date;

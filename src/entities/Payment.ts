@@ -5,12 +5,21 @@ import { InstantColumn, MoneyColumn, WorkspaceRecord } from "./columns.js";
 import { Connection } from "./Connection.js";
 import { PaymentSource, PaymentType, SyncStatus } from "./enums.js";
 import { Invoice } from "./Invoice.js";
+import { SyncBatch } from "./SyncBatch.js";
 import { SyncError } from "./SyncError.js";
+
+/** What Xero is still to be told of a payment of ours: that it was made, or that it was taken back. */
+export type PushAction = "CREATE" | "DELETE";
 
 @ObjectType()
 @Entity("payment")
 @ForeignKey(() => Invoice, ["workspaceId", "invoiceId"], ["workspaceId", "id"], { name: "fk_payment_invoice" })
 @ForeignKey(() => Connection, ["workspaceId", "connectionId"], ["workspaceId", "id"], { name: "fk_payment_connection" })
+@ForeignKey(() => SyncBatch, ["workspaceId", "pushBatchId"], ["workspaceId", "id"], { name: "fk_payment_push_batch" })
+@Index("uq_payment_finance_external_id", { synchronize: false })
+@Index("uq_payment_credit", { synchronize: false })
+@Index("ix_payment_push", { synchronize: false })
+@Index("ix_payment_push_batch", { synchronize: false })
 @Index("uq_payment_xero_payment_id", ["workspaceId", "connectionId", "xeroPaymentId"], { unique: true })
 @Index("ix_payment_invoice", ["workspaceId", "invoiceId", "paymentDate", "id"])
 @Index("ix_payment_date", ["workspaceId", "paymentDate", "id"])
@@ -76,6 +85,29 @@ export class Payment extends WorkspaceRecord {
   @Field(() => SyncError, { nullable: true })
   @Column({ type: "jsonb", nullable: true })
   syncError!: SyncError | null;
+
+  /** Null: nothing. While FAILED it waits for a change, or for a person. */
+  @Column({ type: "text", nullable: true })
+  pushAction!: PushAction | null;
+
+  /** What carries it to Xero, once its bytes are written down. */
+  @Column({ type: "uuid", nullable: true })
+  pushBatchId!: string | null;
+
+  /** By PostgreSQL's clock; also how one that is being deleted is kept from others. */
+  @Column({ type: "timestamptz", nullable: true })
+  pushNotBefore!: Date | null;
+
+  @Column({ type: "integer", default: 0 })
+  pushFailures!: number;
+
+  /** It went out under more than one key. */
+  @Column({ type: "boolean", default: false })
+  pushResent!: boolean;
+
+  /** PostgreSQL's clock when what is known of its standing in Xero was so; a read that began before says nothing against it. */
+  @Column({ type: "timestamptz", nullable: true })
+  xeroAsOf!: Date | null;
 
   @Field(() => DateTimeScalar)
   @InstantColumn()

@@ -5,6 +5,8 @@ import { Connection } from "./Connection.js";
 /** SENT: its bytes are written down and may have gone out, until every one of its attempts has a definite outcome. DONE: settled, whichever way. */
 export type BatchState = "SENT" | "DONE";
 
+export type BatchKind = "INVOICES" | "PAYMENTS";
+
 /**
  * What one call to Xero carries, written down before it is made: the exact bytes, their idempotency key and when it was first used.
  * Whoever finds the lease run out can go on from this row alone.
@@ -17,6 +19,10 @@ export type BatchState = "SENT" | "DONE";
 export class SyncBatch extends WorkspaceRecord {
   @Column({ type: "uuid" })
   connectionId!: string;
+
+  /** Whether it carries invoices, which its attempts name, or payments, which name it. */
+  @Column({ type: "text", default: "INVOICES" })
+  kind!: BatchKind;
 
   @Column({ type: "text" })
   state!: BatchState;

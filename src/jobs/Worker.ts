@@ -14,6 +14,8 @@ import { type ConnectionCare } from "../services/ConnectionCare.js";
 import { type ContactImports } from "../services/contacts/ContactImports.js";
 import { type Disconnections } from "../services/Disconnections.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
+import { type PaymentPoll } from "../services/payments/PaymentPoll.js";
+import { type PaymentPusher } from "../services/payments/PaymentPusher.js";
 import { type Puller } from "../services/Puller.js";
 import { type Schedule } from "../services/sync/Schedule.js";
 import { type Sweep } from "../services/Sweep.js";
@@ -23,6 +25,8 @@ import { type Tasks } from "./queue.js";
 export interface WorkerServices {
   pusher: Pusher;
   puller: Puller;
+  paymentPusher: PaymentPusher;
+  paymentPoll: PaymentPoll;
   organisationData: OrganisationData;
   connectionCare: ConnectionCare;
   contactImports: ContactImports;
@@ -72,7 +76,7 @@ export class Worker {
       {
         concurrency,
         noHandleSignals: true,
-        pollInterval: 2_000,
+        pollInterval: 1_000,
         preset: { worker: { preparedStatements: !this.database.embedded } },
         logger: new QueueLogger(() => (level, message) => {
           if (["error", "warning"].includes(level)) logger.warn({ queue: message }, "job queue");
@@ -92,11 +96,12 @@ export class Worker {
 
   /** Wakes what was forgotten or has come due, without waiting for it. */
   private look(): void {
-    const { sweep, schedule, connectionCare } = this.services;
+    const { sweep, schedule, connectionCare, paymentPoll } = this.services;
     this.sweeping ??= this.guarded(async () => {
       await sweep.run();
       await schedule.run();
       await connectionCare.run();
+      await paymentPoll.run();
     }).finally(() => (this.sweeping = null));
     // Waits for Xero, and keeps nothing else waiting.
     this.caring ??= this.guarded(() => connectionCare.runGrants()).finally(() => (this.caring = null));
@@ -127,12 +132,25 @@ export class Worker {
   };
 
   private tasks(): TaskList {
-    const { pusher, puller, organisationData, connectionCare, contactImports, disconnections } = this.services;
+    const {
+      pusher,
+      puller,
+      paymentPusher,
+      paymentPoll,
+      organisationData,
+      connectionCare,
+      contactImports,
+      disconnections,
+    } = this.services;
     const run: { [T in keyof Tasks]: (payload: Tasks[T]) => Promise<void> } = {
       push: ({ workspaceId, connectionId }) =>
         this.alone(`push:${connectionId}`, () => pusher.push(workspaceId, connectionId)),
       pull: ({ workspaceId, connectionId }) =>
         this.alone(`pull:${connectionId}`, () => puller.pull(workspaceId, connectionId)),
+      pay: ({ workspaceId, connectionId }) =>
+        this.alone(`pay:${connectionId}`, () => paymentPusher.push(workspaceId, connectionId)),
+      poll: ({ workspaceId, connectionId }) =>
+        this.alone(`poll:${connectionId}`, () => paymentPoll.poll(workspaceId, connectionId)),
       refresh: ({ workspaceId, connectionId }) => organisationData.refreshById(workspaceId, connectionId),
       check: ({ workspaceId, connectionId }) => connectionCare.check(workspaceId, connectionId),
       import: ({ workspaceId, connectionId }) =>

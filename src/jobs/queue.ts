@@ -11,6 +11,10 @@ export interface Tasks {
   push: { workspaceId: string; connectionId: string };
   /** Apply the webhook events that came for one organisation. */
   pull: { workspaceId: string; connectionId: string };
+  /** Bring payments made here to one organisation, and take back what was taken back. */
+  pay: { workspaceId: string; connectionId: string };
+  /** Look through one organisation's changes for what no webhook told of. */
+  poll: { workspaceId: string; connectionId: string };
   /** Read accounts, tax rates and the organisation itself. */
   refresh: { workspaceId: string; connectionId: string };
   /** See whether the link is still alive. */
@@ -52,6 +56,5 @@ export function enqueue<T extends keyof Tasks>(
 
 /** Wakes everything that may have waited for the connection: what is to be sent, and what came back. */
 export function wakeConnection(tx: Transaction, workspaceId: string, connectionId: string): void {
-  enqueue(tx, "push", { workspaceId, connectionId });
-  enqueue(tx, "pull", { workspaceId, connectionId });
+  for (const task of ["push", "pull", "pay"] as const) enqueue(tx, task, { workspaceId, connectionId });
 }

@@ -84,6 +84,14 @@ export class InvoiceResolver {
     return loaders.paymentsOf.load(id);
   }
 
+  @FieldResolver(() => [String], {
+    description:
+      "What a person should know of it: how it was sent, where Xero's invoice was changed since, payments that look like the same money.",
+  })
+  syncWarnings(@Root() { syncWarnings, xeroWarnings, paymentWarnings }: Invoice): string[] {
+    return [...syncWarnings, ...xeroWarnings, ...paymentWarnings];
+  }
+
   @FieldResolver(() => Connection, {
     nullable: true,
     description: "The organisation it was first sent to, and belongs to from then on.",

@@ -7,7 +7,7 @@ import { type Integrations } from "../services/Integrations.js";
 import { type Invoices } from "../services/Invoices.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
 import { type Participants } from "../services/Participants.js";
-import { type Payments } from "../services/Payments.js";
+import { type Payments } from "../services/payments/Payments.js";
 import { type Previews } from "../services/sync/Previews.js";
 import { type SupportItems } from "../services/SupportItems.js";
 import { type SyncRuns } from "../services/sync/SyncRuns.js";

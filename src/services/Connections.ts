@@ -26,6 +26,7 @@ import { requestRelease } from "./Disconnections.js";
 import { lacksScopes, type LinkWatch } from "./LinkWatch.js";
 import { load } from "./loading.js";
 import { type OrganisationData } from "./OrganisationData.js";
+import { requeuePayments } from "./payments/pushQueue.js";
 import { queueWhatBecameDue } from "./sync/queueRun.js";
 
 @ObjectType()
@@ -230,6 +231,7 @@ export class Connections {
         enqueue(tx, "refresh", { workspaceId, connectionId: id });
         if (enabled) await queueWhatBecameDue(tx, id);
       }
+      await requeuePayments(tx, ["RECONNECT_REQUIRED"]);
       return connections;
     });
   }

@@ -8,7 +8,7 @@ import { Integration } from "../entities/Integration.js";
 import { Participant } from "../entities/Participant.js";
 import { TaxRate } from "../entities/TaxRate.js";
 import { TaxRateMapping } from "../entities/TaxRateMapping.js";
-import { AppError } from "../errors.js";
+import { AppError, badInput } from "../errors.js";
 import { type Viewer } from "../viewer.js";
 import { enqueue, wakeConnection } from "../jobs/queue.js";
 import { findActiveConnection, loadAccount, loadRevenueAccount } from "./accounts.js";
@@ -16,6 +16,9 @@ import { noteActivity } from "./connectionStatus.js";
 import { markAll } from "./contacts/importPage.js";
 import { load } from "./loading.js";
 import { checkedChanges, type UpdateIntegrationInput } from "./integrationInput.js";
+import { requeuePayments } from "./payments/pushQueue.js";
+import { type Grants } from "../xero/Grants.js";
+import { mayPushPayments } from "../xero/scopes.js";
 import { brokenMapping, queueMended, queueWhatBecameDue } from "./sync/queueRun.js";
 import { nextTick } from "./sync/cron.js";
 
@@ -44,6 +47,7 @@ export class Integrations {
 
   constructor(
     private readonly database: Database,
+    private readonly grants: Pick<Grants, "scopes">,
     private readonly webhookConfigured: boolean,
   ) {}
 
@@ -96,6 +100,7 @@ export class Integrations {
   /** Changes the settings that are given. Throws BAD_USER_INPUT, NOT_FOUND, ACCOUNT_NOT_ALLOWED or XERO_NOT_CONNECTED. */
   async update(viewer: Viewer, input: UpdateIntegrationInput): Promise<Integration> {
     const changes = checkedChanges(input);
+    if (input.pushPayments) await this.requirePushScope(viewer);
     return this.database.inWorkspace(viewer.workspaceId, async (tx) => {
       const key = { workspaceId: tx.workspaceId };
       if (input.defaultTaxRateId != null)
@@ -112,6 +117,8 @@ export class Integrations {
         await ensureNdia(tx);
         await queueMended(tx, ["INVALID_INVOICE"]);
       }
+      if (input.pushPayments === false) await stopPushing(tx);
+      if (input.paymentAccountId != null) await requeuePayments(tx, ["INVALID_MAPPING"]);
       if (input.salesAccountId != null || input.numbering != null) {
         await queueMended(tx, input.numbering == null ? brokenMapping : [...brokenMapping, "NUMBER_TAKEN"]);
       }
@@ -190,6 +197,17 @@ export class Integrations {
     return missing;
   }
 
+  /** Payments can be sent only by a consent that allows it; asked for apart from the rest, which works without. */
+  private async requirePushScope(viewer: Viewer): Promise<void> {
+    const connection = await this.activeOrganisation(viewer);
+    if (!connection) throw new AppError("XERO_NOT_CONNECTED", "Connect to Xero and choose an organisation first.");
+    if (mayPushPayments(await this.grants.scopes(connection.xeroUserId))) return;
+    throw badInput({
+      field: "input.pushPayments",
+      reason: `can't be switched on: the consent for ${connection.name} lacks the scope accounting.payments. Add it to XERO_SCOPES, then connect to Xero again`,
+    });
+  }
+
   private async chooseAccounts(tx: WorkspaceTransaction, input: UpdateIntegrationInput): Promise<void> {
     const { salesAccountId, paymentAccountId } = input;
     if (salesAccountId === undefined && paymentAccountId === undefined) return;
@@ -206,6 +224,15 @@ export class Integrations {
       },
     );
   }
+}
+
+/** What has not gone out yet stays here; what is under way, and what was taken back, is seen to its end. */
+async function stopPushing(tx: WorkspaceTransaction): Promise<void> {
+  await tx.manager.query(
+    `UPDATE payment SET push_action = NULL, sync_status = 'NOT_SYNCED', sync_error = NULL, push_not_before = NULL
+     WHERE workspace_id = $1 AND push_action = 'CREATE' AND push_batch_id IS NULL`,
+    [tx.workspaceId],
+  );
 }
 
 /** Other contacts are chosen now, so all are looked at; the job knows whether that is wanted. */
@@ -244,9 +271,15 @@ async function timeZoneIn(tx: WorkspaceTransaction, { timeZone }: Integration): 
 
 /** What day it is for the workspace ("YYYY-MM-DD"). */
 export async function today(tx: WorkspaceTransaction): Promise<string> {
-  const [row] = await tx.manager.query<{ day: string }[]>("SELECT (now() AT TIME ZONE $1)::date::text AS day", [
-    await timeZoneIn(tx, await loadIntegration(tx)),
-  ]);
+  return dayOf(tx, new Date());
+}
+
+/** Which day the instant is for the workspace ("YYYY-MM-DD"). */
+export async function dayOf(tx: WorkspaceTransaction, instant: Date): Promise<string> {
+  const [row] = await tx.manager.query<{ day: string }[]>(
+    "SELECT ($2::timestamptz AT TIME ZONE $1)::date::text AS day",
+    [await timeZoneIn(tx, await loadIntegration(tx)), instant],
+  );
   if (!row) throw new Error("the database does not tell the day");
   return row.day;
 }

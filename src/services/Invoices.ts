@@ -204,6 +204,8 @@ export class Invoices {
       status: "DRAFT",
       syncStatus: "NOT_SYNCED",
       syncWarnings: [],
+      xeroWarnings: [],
+      paymentWarnings: [],
       revision: 0,
       totalPaymentAmount: "0.00",
       totalCreditAmount: "0.00",

@@ -4,7 +4,7 @@
  */
 import { type Database, type WorkspaceTransaction } from "../database.js";
 import { Connection } from "../entities/Connection.js";
-import { scopeOf } from "../xero/scopes.js";
+import { isOptional, scopeOf } from "../xero/scopes.js";
 import { type XeroFailure } from "../xero/XeroFailure.js";
 import { type Target } from "../xero/XeroGateway.js";
 import { setStatus, type StatusChange } from "./connectionStatus.js";
@@ -22,6 +22,7 @@ export class LinkWatch {
       case "INVALID_GRANT":
         return this.loseGrant(target.xeroUserId);
       case "MISSING_SCOPE":
+        if (isOptional(failure.operation)) return;
         return this.lose(target, lacksScopes([scopeOf(failure.operation)].filter((scope) => scope !== undefined)));
       case "DISCONNECTED":
         return this.lose(target, {

@@ -17,8 +17,10 @@ import { type XeroGateway } from "../xero/XeroGateway.js";
 import { accountProblem, findActiveConnection } from "./accounts.js";
 import { loadIntegration } from "./Integrations.js";
 import { find } from "./loading.js";
+import { requeuePayments } from "./payments/pushQueue.js";
 import { brokenMapping, queueMended } from "./sync/queueRun.js";
 import { isUsable } from "./TaxRates.js";
+import { switchedOff, unavailable } from "./unavailable.js";
 
 /** Xero names time zones as Windows does, without spaces; those where NDIS providers and their neighbours are. */
 const timeZones: Record<string, string | undefined> = {
@@ -154,26 +156,6 @@ function noPaymentAccount({ name }: Connection): AppError {
   );
 }
 
-function switchedOff(): AppError {
-  return new AppError("XERO_DISABLED", "The Xero integration is switched off. Switch it on in its settings.");
-}
-
-/** What a client is told when it waits for Xero and Xero fails. */
-function unavailable(failure: XeroFailure): AppError {
-  if (failure.kind === "RATE_LIMITED") {
-    const retryAfterSeconds = Math.ceil((failure.retryAfterMs ?? 60_000) / 1000);
-    return new AppError("XERO_RATE_LIMITED", "Xero asks to wait before it is called again.", { retryAfterSeconds });
-  }
-  if (failure.kind === "SWITCHED_OFF") return switchedOff();
-  const lost = ["DISCONNECTED", "MISSING_SCOPE", "INVALID_GRANT"].includes(failure.kind);
-  return lost
-    ? new AppError(
-        "XERO_NOT_CONNECTED",
-        "Xero no longer accepts this connection: an administrator has to connect again.",
-      )
-    : new AppError("XERO_UNAVAILABLE", "Xero did not answer as it should. Try again in a while.");
-}
-
 async function keepOrganisation(
   tx: WorkspaceTransaction,
   id: string,
@@ -196,6 +178,7 @@ async function keepOrganisation(
   );
   if (before?.periodLockDate !== periodLockDate || before.endOfYearLockDate !== endOfYearLockDate) {
     await queueMended(tx, ["PERIOD_LOCKED"]);
+    await requeuePayments(tx, ["PERIOD_LOCKED"]);
   }
 }
 

@@ -4,14 +4,20 @@
  */
 import { type Database } from "../database.js";
 import { enqueue, type Tasks } from "../jobs/queue.js";
+import { isSendable } from "./payments/pushQueue.js";
 
 /** `needsLink`: what is due of it can be done only while the link is up; the rest is also how a lost link is told to what is queued. */
 const forgotten = `
   SELECT 'push' AS task, a.workspace_id AS "workspaceId", a.connection_id AS "connectionId", false AS "needsLink" FROM sync_attempt a
   WHERE a.outcome = 'PENDING' AND a.batch_id IS NULL AND coalesce(a.not_before, a.queued_at) < now() - interval '5 s'
   UNION
-  SELECT 'push', b.workspace_id, b.connection_id, b.state = 'SENT' FROM sync_batch b
+  SELECT CASE b.kind WHEN 'PAYMENTS' THEN 'pay' ELSE 'push' END, b.workspace_id, b.connection_id, b.state = 'SENT' FROM sync_batch b
   WHERE b.state <> 'DONE' AND b.lease_until < now() AND (b.not_before IS NULL OR b.not_before < now())
+  UNION
+  SELECT 'pull', i.workspace_id, i.connection_id, true FROM invoice i WHERE i.pull_due_at < now() - interval '5 s'
+  UNION
+  SELECT 'pay', i.workspace_id, i.connection_id, true FROM payment p JOIN invoice i ON i.workspace_id = p.workspace_id AND i.id = p.invoice_id
+  WHERE ${isSendable} AND (p.push_not_before IS NULL OR p.push_not_before < now() - interval '5 s')
   UNION
   SELECT 'push', i.workspace_id, i.connection_id, true FROM invoice i WHERE i.recheck_at < now() - interval '5 s' AND i.sync_status = 'SYNCED'
   UNION
@@ -27,7 +33,7 @@ const unended = `
   WHERE s.kind = 'CONTACT_IMPORT' AND s.finished_at IS NULL AND s.queued_at < now() - interval '5 s'`;
 
 interface Due {
-  task: "push" | "pull" | "import" | "release";
+  task: "push" | "pull" | "pay" | "import" | "release";
   workspaceId: string;
   connectionId: string;
 }

@@ -60,6 +60,12 @@ export class UpdateIntegrationInput {
   @Field(() => String, { nullable: true })
   timeZone?: string | null;
 
+  @Field(() => Boolean, {
+    nullable: true,
+    description: "Only while the consent holds the scope accounting.payments. Payments recorded before stay here.",
+  })
+  pushPayments?: boolean | null;
+
   @Field(() => DecimalScalar, { nullable: true })
   paidTolerance?: string | null;
 
@@ -91,6 +97,7 @@ const neverCleared = [
   "schedule",
   "syncOnApproval",
   "contactImport",
+  "pushPayments",
   "sendAgencyManaged",
   "keepConnectionAlive",
 ] as const;

@@ -8,6 +8,8 @@
  */
 import { Contacts } from "xero-node/dist/gen/model/accounting/contacts.js";
 import { Invoices } from "xero-node/dist/gen/model/accounting/invoices.js";
+import { PaymentDelete } from "xero-node/dist/gen/model/accounting/paymentDelete.js";
+import { Payments } from "xero-node/dist/gen/model/accounting/payments.js";
 import { z } from "zod";
 import type {
   ElementOutcome,
@@ -17,12 +19,13 @@ import type {
   XeroContactGroupAnswer,
   XeroInvoiceAnswer,
   XeroOrganisationAnswer,
+  PaymentOutcome,
   XeroPaymentAnswer,
   XeroTaxRateAnswer,
 } from "./answers.js";
 import { type Call, exchange, type ExchangeOptions } from "./exchange.js";
 import { envelope } from "./fields.js";
-import { invoiceOutcomeSchema, invoiceSchema, paymentSchema } from "./invoiceSchemas.js";
+import { invoiceOutcomeSchema, invoiceSchema, paymentOutcomeSchema, paymentSchema } from "./invoiceSchemas.js";
 import { type ContactPayload, type InvoicePayload, serializeContacts, serializeInvoices } from "./payloads.js";
 import {
   accountSchema,
@@ -34,6 +37,7 @@ import {
   organisationSchema,
   taxRateSchema,
 } from "./schemas.js";
+import { alternatives, chunks, incomplete, notSent } from "./queries.js";
 import { quoted } from "./wireValues.js";
 import { XeroFailure } from "./XeroFailure.js";
 
@@ -51,13 +55,18 @@ export interface ContactFilter {
 
 export type InvoiceFilter = ({ ids: string[] } | { references: string[] }) & { modifiedSince?: Date | undefined };
 
+/** One page of what has changed, and when Xero answered, by its own clock. */
+export interface ChangedPage<Answer> {
+  page: number;
+  elements: Answer[];
+  answeredAt?: Date | undefined;
+}
+
 const contactPageSize = 1000;
+const changedPageSize = 100;
 const invoicePageSize = 200;
 const paymentPageSize = 1000;
 const idsPerCall = 40;
-// Encoded; with the rest of the address and other parameters it stays below 4 KB.
-const maxWhereLength = 3500;
-const maxAlternatives = 50;
 
 interface ContactWrite {
   operation: string;
@@ -242,13 +251,63 @@ export class XeroAccounting {
   }
 
   /** The payments changed since then, deleted ones too, one array per page of up to 1,000 and per call. */
-  fetchPayments(filter: { modifiedSince?: Date | undefined }): AsyncGenerator<XeroPaymentAnswer[]> {
-    return this.pages(
-      "fetchPayments",
-      "Payments",
-      paymentSchema,
-      (page) => (api) =>
-        api.getPayments(this.tenantId, filter.modifiedSince, undefined, undefined, page, paymentPageSize),
+  async *fetchPayments({ modifiedSince }: { modifiedSince?: Date | undefined }): AsyncGenerator<XeroPaymentAnswer[]> {
+    const request = (page: number): Call["request"] => {
+      return (api) => api.getPayments(this.tenantId, modifiedSince, undefined, "PaymentID ASC", page, paymentPageSize);
+    };
+    for await (const { elements } of this.wholePages("fetchPayments", "Payments", paymentSchema, request)) {
+      yield elements;
+    }
+  }
+
+  /**
+   * The invoices changed since then, one page of up to 100 per call, from that page on. In the order of their ids: what changes meanwhile moves
+   * others to later pages and none to an earlier one, so that reading on skips none; may repeat one.
+   */
+  fetchChangedInvoices(modifiedSince: Date, firstPage = 1): AsyncGenerator<ChangedPage<XeroInvoiceAnswer>> {
+    const request = (page: number): Call["request"] => {
+      const [none, order] = [undefined, "InvoiceID ASC"];
+      return (api) =>
+        api.getInvoices(
+          this.tenantId,
+          modifiedSince,
+          none,
+          order,
+          none,
+          none,
+          none,
+          none,
+          page,
+          none,
+          none,
+          4,
+          none,
+          changedPageSize,
+        );
+    };
+    return this.wholePages("fetchChangedInvoices", "Invoices", invoiceSchema, request, firstPage);
+  }
+
+  /**
+   * Pays invoices (PUT) by exactly this body (`serializePayments`); a payment can't be changed later. The same body under the same key is answered alike for six
+   * minutes. One outcome per payment that Xero's answer names, in no promised order. Throws XeroFailure; see its `mayHaveWritten`.
+   */
+  async putPayments(body: string, key: string): Promise<PaymentOutcome[]> {
+    const request: Call["request"] = (api) => api.createPayments(this.tenantId, new Payments(), false, key);
+    const call: Call = { operation: "putPayments", method: "PUT", body, request };
+    const answer = await exchange(this.options, call, envelope("Payments", paymentOutcomeSchema));
+    if (answer.elements.length === 0) throw incomplete(call.operation);
+    return answer.elements;
+  }
+
+  /** Deletes a payment, which is the only change that Xero knows of one. Throws XeroFailure: REJECTED also where it is deleted already. */
+  async deletePayment(paymentId: string): Promise<void> {
+    const body = JSON.stringify({ Status: "DELETED" });
+    const request: Call["request"] = (api) => api.deletePayment(this.tenantId, paymentId, new PaymentDelete());
+    await exchange(
+      this.options,
+      { operation: "deletePayment", method: "POST", body, request },
+      envelope("Payments", paymentSchema),
     );
   }
 
@@ -283,11 +342,21 @@ export class XeroAccounting {
     schema: Schema,
     request: (page: number) => Call["request"],
   ): AsyncGenerator<z.output<Schema>[]> {
+    for await (const { elements } of this.wholePages(operation, name, schema, request)) yield elements;
+  }
+
+  private async *wholePages<Schema extends z.ZodType>(
+    operation: string,
+    name: string,
+    schema: Schema,
+    request: (page: number) => Call["request"],
+    firstPage = 1,
+  ): AsyncGenerator<ChangedPage<z.output<Schema>>> {
     const answerSchema = envelope(name, schema);
-    for (let page = 1; ; page++) {
+    for (let page = firstPage; ; page++) {
       const call: Call = { operation, method: "GET", request: request(page) };
-      const { elements, pageCount } = await exchange(this.options, call, answerSchema);
-      if (elements.length > 0) yield elements;
+      const { elements, pageCount, answeredAt } = await exchange(this.options, call, answerSchema);
+      if (elements.length > 0) yield { page, elements, answeredAt };
       // Xero clamps page sizes silently: without its count of pages only an empty page proves the end.
       if (elements.length === 0 || (pageCount !== undefined && page >= pageCount)) return;
     }
@@ -322,34 +391,3 @@ export class XeroAccounting {
 }
 
 const identifiedInvoices = z.object({ Invoices: z.array(z.object({ InvoiceID: z.string().min(1) })) });
-
-function notSent(operation: string, why: string): XeroFailure {
-  return new XeroFailure({ kind: "REJECTED", operation, problem: `not sent: ${why}` });
-}
-
-function incomplete(operation: string): XeroFailure {
-  return new XeroFailure({ kind: "UNCERTAIN", operation, status: 200, problem: "not the expected answer" });
-}
-
-function chunks<Item>(items: Item[], size: number): Item[][] {
-  const parts: Item[][] = [];
-  for (let start = 0; start < items.length; start += size) parts.push(items.slice(start, start + size));
-  return parts;
-}
-
-/** The conditions joined by OR, in as few filters as keep an address short. */
-function alternatives(conditions: string[]): string[] {
-  const filters: string[][] = [];
-  let length = Infinity;
-  for (const condition of conditions) {
-    length += encodeURIComponent(` OR ${condition}`).length;
-    const last = filters.at(-1);
-    if (last !== undefined && last.length < maxAlternatives && length <= maxWhereLength) {
-      last.push(condition);
-    } else {
-      filters.push([condition]);
-      length = encodeURIComponent(condition).length;
-    }
-  }
-  return filters.map((filter) => filter.join(" OR "));
-}

@@ -127,6 +127,10 @@ export interface XeroPaymentAnswer {
 export type InvoiceOutcome =
   { ok: true; invoice: XeroInvoiceAnswer } | { ok: false; invoice: InvoiceEcho; messages: string[] };
 
+/** One payment of a batch; the caller matches it by the reference it was sent with. */
+export type PaymentOutcome =
+  { ok: true; payment: XeroPaymentAnswer } | { ok: false; reference?: string | undefined; messages: string[] };
+
 export interface InvoiceEcho {
   invoiceId?: string | undefined;
   invoiceNumber?: string | undefined;

@@ -46,16 +46,19 @@ export function listOf<Schema extends z.ZodType>(schema: Schema): z.ZodType<z.ou
     .transform((items) => items.flatMap((item) => schema.safeParse(item).data ?? []));
 }
 
-/** Xero's envelope around a list: the elements under their plural name, and on paged lists how many pages there are. */
+/** Xero's envelope around a list: the elements under their plural name, when it was answered, and on paged lists how many pages there are. */
 export function envelope<Schema extends z.ZodType>(
   name: string,
   schema: Schema,
-): z.ZodType<{ elements: z.output<Schema>[]; pageCount?: number | undefined }> {
+): z.ZodType<{ elements: z.output<Schema>[]; pageCount?: number | undefined; answeredAt?: Date | undefined }> {
   const list = z.array(schema);
   const pagination = z.object({ pageCount: z.number() }).optional().catch(undefined);
   return z.looseObject({ pagination }).transform((answer, context) => {
     const elements = list.safeParse(answer[name]);
-    if (elements.success) return { elements: elements.data, pageCount: answer.pagination?.pageCount };
+    if (elements.success) {
+      const answeredAt = instant(answer["DateTimeUTC"]);
+      return { elements: elements.data, pageCount: answer.pagination?.pageCount, answeredAt };
+    }
     context.addIssue({ code: "custom", message: `no ${name}` });
     return z.NEVER;
   });

@@ -7,7 +7,13 @@
  */
 import { Big } from "big.js";
 import { z } from "zod";
-import type { InvoiceOutcome, XeroCreditAnswer, XeroInvoiceAnswer, XeroPaymentAnswer } from "./answers.js";
+import type {
+  InvoiceOutcome,
+  PaymentOutcome,
+  XeroCreditAnswer,
+  XeroInvoiceAnswer,
+  XeroPaymentAnswer,
+} from "./answers.js";
 import {
   decimal,
   decimalOrZero,
@@ -167,6 +173,16 @@ export const invoiceOutcomeSchema: z.ZodType<InvoiceOutcome> = z.unknown().trans
   if (messages !== undefined) return { ok: false as const, invoice: echo.parse(element), messages };
   const saved = invoiceSchema.safeParse(element);
   if (saved.success) return { ok: true as const, invoice: saved.data };
+  context.addIssue({ code: "custom", message: "neither saved nor refused" });
+  return z.NEVER;
+});
+
+/** One payment of a batch's answer, likewise. */
+export const paymentOutcomeSchema: z.ZodType<PaymentOutcome> = z.unknown().transform((element, context) => {
+  const messages = refusal(element);
+  if (messages !== undefined) return { ok: false as const, reference: echo.parse(element).reference, messages };
+  const saved = paymentSchema.safeParse(element);
+  if (saved.success) return { ok: true as const, payment: saved.data };
   context.addIssue({ code: "custom", message: "neither saved nor refused" });
   return z.NEVER;
 });

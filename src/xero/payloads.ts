@@ -51,6 +51,28 @@ export interface ContactPayload {
   phone?: string | undefined;
 }
 
+/** A payment of an invoice that is approved in Xero; there is no changing it later. */
+export interface PaymentPayload {
+  invoiceId: string;
+  accountId: string;
+  date: string;
+  amount: string;
+  reference: string;
+}
+
+/** The exact body of a batch of payments. */
+export function serializePayments(payments: PaymentPayload[]): string {
+  return json({
+    Payments: payments.map(({ invoiceId, accountId, date, amount, reference }) => ({
+      Invoice: { InvoiceID: invoiceId },
+      Account: { AccountID: accountId },
+      Date: date,
+      Amount: decimal(amount),
+      Reference: reference,
+    })),
+  });
+}
+
 /** The exact body of a batch of sales invoices: the same invoices always give the same text. Throws TypeError on an amount that is no decimal. */
 export function serializeInvoices(invoices: InvoicePayload[]): string {
   return json({ Invoices: invoices.map(wireInvoice) });

@@ -17,6 +17,7 @@ import { type InvoicePayload, serializeInvoices } from "../../xero/payloads.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { loadIntegration } from "../Integrations.js";
 import { find, groupBy } from "../loading.js";
+import { wakePayments } from "../payments/pushQueue.js";
 import { patchAll } from "../patching.js";
 import { addCalls, applyChanges, type Change, refusal } from "./attempts.js";
 import {
@@ -113,7 +114,13 @@ export class BatchBook {
       const payloads: InvoicePayload[] = [];
       const changes: Change[] = [];
       const unsettled: { id: string; contactId: null }[] = [];
-      const batch = { id: uuidv7(), leaseId: randomUUID(), connectionId, method: creates ? "PUT" : "POST" } as const;
+      const batch = {
+        id: uuidv7(),
+        leaseId: randomUUID(),
+        connectionId,
+        kind: "INVOICES",
+        method: creates ? "PUT" : "POST",
+      } as const;
       let bytes = 0;
       const now = new Date();
       for (const attempt of alike) {
@@ -160,7 +167,11 @@ export class BatchBook {
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const connection = await find(tx, Connection, connectionId);
       if (connection?.connectionStatus !== "CONNECTED" || !(await loadIntegration(tx)).enabled) return null;
-      const found = await takeLease(tx, connectionId, { leaseId: randomUUID(), leaseMs: this.options.leaseMs });
+      const found = await takeLease(tx, connectionId, {
+        kind: "INVOICES",
+        leaseId: randomUUID(),
+        leaseMs: this.options.leaseMs,
+      });
       return found && readOpen(tx, found, connection, readAt);
     });
   }
@@ -254,6 +265,14 @@ export class BatchBook {
       if (given.lookedUp || silent.length === 0) await release(tx, batch.id);
       // The same key would bring the same silence, so the next step is a look-up.
       else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED", xeroMessages: [] });
+      if (given.arrivals.some(({ outcome }) => outcome === "ADOPTED")) {
+        enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId: batch.connection.id });
+      }
+      await wakePayments(
+        tx,
+        batch.connection.id,
+        batch.members.map(({ invoice }) => invoice.id),
+      );
       await requeueEvents(
         tx,
         batch.connection.id,

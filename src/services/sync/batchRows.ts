@@ -5,7 +5,7 @@ import { type WorkspaceTransaction } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
 import type { Invoice } from "../../entities/Invoice.js";
 import { SyncAttempt } from "../../entities/SyncAttempt.js";
-import { SyncBatch } from "../../entities/SyncBatch.js";
+import { type BatchKind, SyncBatch } from "../../entities/SyncBatch.js";
 import { enqueue } from "../../jobs/queue.js";
 import { find } from "../loading.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
@@ -30,8 +30,8 @@ const mostUrgent = (condition: string): string => `
   ORDER BY a.priority, a.id LIMIT 1`;
 
 const next = `
-  SELECT EXISTS (SELECT FROM sync_batch WHERE workspace_id = $1 AND connection_id = $2 AND state <> 'DONE' AND lease_until <= now()
-                   AND (not_before IS NULL OR not_before <= now())) AS open,
+  SELECT EXISTS (SELECT FROM sync_batch WHERE workspace_id = $1 AND connection_id = $2 AND kind = 'INVOICES' AND state <> 'DONE'
+                   AND lease_until <= now() AND (not_before IS NULL OR not_before <= now())) AS open,
     r.priority AS ready, u.priority AS unsettled, coalesce((u.priority, u.id) < (r.priority, r.id), true) AS "unsettledFirst",
     CASE WHEN m.lease_until > now() THEN m.lease_until END AS "settlingUntil",
     EXISTS (SELECT FROM invoice WHERE workspace_id = $1 AND connection_id = $2 AND recheck_at <= now() AND sync_status = 'SYNCED') AS recheck
@@ -92,14 +92,14 @@ export function sizeAfter(most: number, [first]: SyncAttempt[]): number {
 /** Writes a batch down under a lease; from the commit on it may have been sent. */
 export async function openBatch(
   tx: WorkspaceTransaction,
-  batch: { id: string; leaseId: string; connectionId: string; method: "PUT" | "POST"; body: string },
+  batch: Pick<SyncBatch, "id" | "leaseId" | "connectionId" | "kind" | "method" | "body">,
   leaseMs: number,
 ): Promise<SyncBatch> {
-  const { id, leaseId, connectionId, method, body } = batch;
+  const { id, leaseId, connectionId, kind, method, body } = batch;
   await tx.manager.query(
-    `INSERT INTO sync_batch (workspace_id, id, connection_id, state, method, body, idempotency_key, key_used_at, sent_at, lease_until, lease_id)
-     VALUES ($1, $2, $3, 'SENT', $4, $5, $6, now(), now(), now() + $7 * interval '1 ms', $8)`,
-    [tx.workspaceId, id, connectionId, method, body, randomUUID(), leaseMs, leaseId],
+    `INSERT INTO sync_batch (workspace_id, id, connection_id, state, method, body, idempotency_key, key_used_at, sent_at, lease_until, lease_id, kind)
+     VALUES ($1, $2, $3, 'SENT', $4, $5, $6, now(), now(), now() + $7 * interval '1 ms', $8, $9)`,
+    [tx.workspaceId, id, connectionId, method, body, randomUUID(), leaseMs, leaseId, kind],
   );
   return tx.manager.findOneByOrFail(SyncBatch, { workspaceId: tx.workspaceId, id });
 }
@@ -115,18 +115,18 @@ export interface TakenBatch {
 export async function takeLease(
   tx: WorkspaceTransaction,
   connectionId: string,
-  { leaseId, leaseMs }: { leaseId: string; leaseMs: number },
+  { kind, leaseId, leaseMs }: { kind: BatchKind; leaseId: string; leaseMs: number },
 ): Promise<TakenBatch | null> {
   const rows: unknown = await tx.manager.query(
     `UPDATE sync_batch b SET lease_id = $3, lease_until = now() + $4 * interval '1 ms',
        -- Whoever held it may have sent it, so what is said of a repeat says nothing of that.
        doubts = greatest(b.doubts, 1)
      FROM (SELECT id FROM sync_batch
-           WHERE workspace_id = $1 AND connection_id = $2 AND state <> 'DONE' AND lease_until <= now() AND (not_before IS NULL OR not_before <= now())
+           WHERE workspace_id = $1 AND connection_id = $2 AND kind = $5 AND state <> 'DONE' AND lease_until <= now() AND (not_before IS NULL OR not_before <= now())
            ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED) due
      WHERE b.workspace_id = $1 AND b.id = due.id
      RETURNING b.id, extract(epoch FROM now() - b.key_used_at) * 1000 AS age, extract(epoch FROM now() - b.sent_at) * 1000 AS ago`,
-    [tx.workspaceId, connectionId, leaseId, leaseMs],
+    [tx.workspaceId, connectionId, leaseId, leaseMs, kind],
   );
   const [row] = (rows as [{ id: string; age: string; ago: string }[]])[0];
   if (!row) return null;

@@ -72,7 +72,8 @@ function obstacle(connection: Connection, enabled: boolean): SyncError | undefin
   return connection.connectionStatus === "CONNECTED" ? undefined : lostConnection(connection);
 }
 
-async function requireLink(tx: WorkspaceTransaction, { connectionId }: Invoice): Promise<Connection> {
+/** The link to the organisation that has the invoice. Throws XERO_DISABLED or XERO_NOT_CONNECTED where it is not up. */
+export async function requireLink(tx: WorkspaceTransaction, { connectionId }: Invoice): Promise<Connection> {
   if (!(await loadIntegration(tx)).enabled) throw new AppError("XERO_DISABLED", switchedOff.message);
   const connection = await find(tx, Connection, connectionId ?? "");
   if (connection?.connectionStatus === "CONNECTED") return connection;

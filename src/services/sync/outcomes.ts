@@ -1,11 +1,10 @@
 /** What an invoice shows once Xero has it, and what waits for that moment. */
-import { Big } from "big.js";
 import { type WorkspaceTransaction } from "../../database.js";
 import { type Invoice } from "../../entities/Invoice.js";
 import { type SyncAttempt } from "../../entities/SyncAttempt.js";
 import { enqueue } from "../../jobs/queue.js";
-import { moneyText } from "../../money.js";
 import { type XeroInvoiceAnswer } from "../../xero/answers.js";
+import { contentOf, warningsOf } from "../payments/xeroContent.js";
 import { type Change } from "./attempts.js";
 import { type WrittenInvoice } from "./batchRows.js";
 
@@ -44,26 +43,18 @@ export function taken({ member, answer, outcome }: Arrival, connectionId: string
       xeroUpdatedAt: answer.updatedAt,
       syncedAt: new Date(),
       ...(attempt.resent && { recheckAt }),
+      // It may have been there for a while, and been paid.
+      ...(outcome === "ADOPTED" && { pullDueAt: new Date() }),
       ...(isVoid
         ? { status: "VOIDED", voidRequested: false }
         : {
             sentRevision: attempt.revision ?? invoice.revision,
-            syncWarnings: [...invoice.syncWarnings, ...answer.warnings, ...differences(invoice, answer)],
+            syncWarnings: [...invoice.syncWarnings, ...answer.warnings],
+            sentContent: contentOf(answer),
+            xeroWarnings: warningsOf(invoice, null, answer),
           }),
     },
   };
-}
-
-/** In words, where Xero's totals are not ours. */
-function differences(invoice: Invoice, answer: XeroInvoiceAnswer): string[] {
-  const pairs: [string, string, string][] = [
-    ["subtotal", invoice.subtotal, answer.subTotal],
-    ["tax", invoice.totalTax, answer.totalTax],
-    ["total", invoice.total, answer.total],
-  ];
-  return pairs.flatMap(([what, ours, theirs]) =>
-    new Big(ours).eq(theirs) ? [] : [`The ${what} is ${moneyText(theirs)} in Xero and ${ours} here.`],
-  );
 }
 
 /** How long to wait after so many failures: doubling from half a second to five minutes, jittered so that many do not come back at once. */
