@@ -75,6 +75,18 @@ export const bookCalls: Readonly<Record<string, ControlCall>> = {
     }
     throw new ControlRefusal(`no payment ${paymentId}`);
   }),
+  reconcile: controlCall(
+    z.strictObject({ paymentId: z.string(), isReconciled: z.boolean().default(true) }),
+    (world, { paymentId, isReconciled }) => {
+      for (const org of world.organisations.values()) {
+        const payment = org.payments.get(paymentId.toLowerCase());
+        if (!payment) continue;
+        payment.isReconciled = isReconciled;
+        return { paymentId, isReconciled };
+      }
+      throw new ControlRefusal(`no payment ${paymentId}`);
+    },
+  ),
   credit: controlCall(
     z.strictObject({
       ...invoiceKey,
