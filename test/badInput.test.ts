@@ -891,8 +891,14 @@ describe("a role", () => {
     importContacts: ["bookkeeper", "importContacts { id }"],
     linkContact: ["bookkeeper", `linkContact(participantId: "${unknownId}") { id }`],
     mapTaxRate: ["admin", `mapTaxRate(taxRateId: "${unknownId}") { id }`],
+    recordPayment: [
+      "bookkeeper",
+      `recordPayment(input: { invoiceId: "${unknownId}", amount: "1.00", paymentDate: "2026-11-16T00:00:00Z" }) { id }`,
+    ],
     refreshXeroData: ["admin", "refreshXeroData { enabled }"],
+    retryPayment: ["bookkeeper", `retryPayment(id: "${unknownId}") { id }`],
     retrySyncRun: ["bookkeeper", `retrySyncRun(id: "${unknownId}") { id }`],
+    reversePayment: ["bookkeeper", `reversePayment(id: "${unknownId}") { id }`],
     runInvoiceSync: ["bookkeeper", "runInvoiceSync { id }"],
     saveInvoice: [
       "bookkeeper",
@@ -903,8 +909,11 @@ describe("a role", () => {
     saveTaxRate: ["admin", 'saveTaxRate(input: { name: "", components: [] }) { id }'],
     selectXeroOrganisation: ["admin", `selectXeroOrganisation(id: "${unknownId}") { id }`],
     setInvoiceIgnored: ["bookkeeper", `setInvoiceIgnored(id: "${unknownId}", ignored: true) { id }`],
+    setPaymentIncluded: ["bookkeeper", `setPaymentIncluded(id: "${unknownId}", include: true) { id }`],
+    setPaymentPaid: ["bookkeeper", `setPaymentPaid(id: "${unknownId}", paid: true) { id }`],
     syncInvoice: ["bookkeeper", `syncInvoice(id: "${unknownId}") { id }`],
     syncInvoices: ["bookkeeper", "syncInvoices(ids: []) { id }"],
+    syncPayments: ["bookkeeper", `syncPayments(invoiceId: "${unknownId}") { id }`],
     updateIntegration: ["admin", "updateIntegration(input: { enabled: null }) { enabled }"],
     voidInvoice: ["bookkeeper", `voidInvoice(id: "${unknownId}") { id }`],
   };

@@ -103,6 +103,11 @@ beforeAll(async () => {
       `INSERT INTO release (workspace_id, id, connection_id, xero_connection_id, xero_user_id, due_at)
        VALUES ('${name}', gen_random_uuid(), '${ids.connection}', gen_random_uuid(), 'x', now() + interval '1 day')`,
     );
+    // Comes with time.
+    await runSql(
+      service,
+      `INSERT INTO payment_poll (workspace_id, connection_id, due_at) VALUES ('${name}', '${ids.connection}', now() + interval '1 day') ON CONFLICT DO NOTHING`,
+    );
     // Comes with an uploaded catalogue.
     await runSql(
       service,
@@ -123,6 +128,12 @@ describe("with one workspace's token", () => {
     "{ participant(id: $participant) { id } }",
     "{ syncRun(id: $run) { id } }",
     "{ payments(invoiceId: $invoice) { nodes { id } } }",
+    'mutation { recordPayment(input: { invoiceId: $invoice, amount: 1, paymentDate: "2026-11-20T00:00:00Z" }) { id } }',
+    "mutation { reversePayment(id: $payment) { id } }",
+    "mutation { retryPayment(id: $payment) { id } }",
+    "mutation { setPaymentIncluded(id: $payment, include: false) { id } }",
+    "mutation { setPaymentPaid(id: $payment, paid: false) { id } }",
+    "mutation { syncPayments(invoiceId: $invoice) { id } }",
     "mutation { approveInvoice(id: $draft) { id } }",
     "mutation { syncInvoice(id: $invoice) { id } }",
     "mutation { retrySyncRun(id: $run) { id } }",
