@@ -46,7 +46,8 @@ export class GraphqlClient {
   /** Sends the operation; throws where it answers an error, with the errors themselves as its cause. */
   async ask<T>(query: string, variables: object = {}): Promise<T> {
     const { data, errors } = await this.send<T>(query, variables);
-    if (errors || !data) throw new Error(errors?.map(({ message }) => message).join("; ") ?? "no data", { cause: errors });
+    if (errors || !data)
+      throw new Error(errors?.map(({ message }) => message).join("; ") ?? "no data", { cause: errors });
     return data;
   }
 

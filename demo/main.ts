@@ -48,6 +48,9 @@ function environment(sandbox: SandboxAddress, secret: string, dataDir: string, p
     DATA_DIR: dataDir,
     XERO_CLIENT_ID: sandbox.clientId,
     XERO_CLIENT_SECRET: sandbox.clientSecret,
+    // With what it takes to send payments, so that pushPayments can be tried.
+    XERO_SCOPES:
+      "openid profile email offline_access accounting.invoices accounting.payments accounting.contacts accounting.settings.read",
     XERO_WEBHOOK_KEYS: sandbox.webhookKey,
     XERO_LOGIN_URL: sandbox.url,
     XERO_IDENTITY_URL: sandbox.url,

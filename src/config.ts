@@ -138,7 +138,12 @@ export const settings: Setting[] = [
     example: "…",
     description: "webhook signing keys, comma-separated; any of them is accepted, so a key can be rotated",
   },
-  { name: "XERO_SCOPES", default: xeroScopes, description: "what a consent asks for, space-separated" },
+  {
+    name: "XERO_SCOPES",
+    default: xeroScopes,
+    description:
+      "what a consent asks for, space-separated; with accounting.payments in place of accounting.payments.read payments recorded here can be sent (pushPayments)",
+  },
   { name: "XERO_LOGIN_URL", default: "https://login.xero.com", description: "/identity/connect/authorize is under it" },
   {
     name: "XERO_IDENTITY_URL",

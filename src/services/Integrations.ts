@@ -16,7 +16,7 @@ import { noteActivity } from "./connectionStatus.js";
 import { markAll } from "./contacts/importPage.js";
 import { load } from "./loading.js";
 import { checkedChanges, type UpdateIntegrationInput } from "./integrationInput.js";
-import { requeuePayments } from "./payments/pushQueue.js";
+import { requeuePayments, stopPushing } from "./payments/pushQueue.js";
 import { type Grants } from "../xero/Grants.js";
 import { mayPushPayments } from "../xero/scopes.js";
 import { brokenMapping, queueMended, queueWhatBecameDue } from "./sync/queueRun.js";
@@ -224,15 +224,6 @@ export class Integrations {
       },
     );
   }
-}
-
-/** What has not gone out yet stays here; what is under way, and what was taken back, is seen to its end. */
-async function stopPushing(tx: WorkspaceTransaction): Promise<void> {
-  await tx.manager.query(
-    `UPDATE payment SET push_action = NULL, sync_status = 'NOT_SYNCED', sync_error = NULL, push_not_before = NULL
-     WHERE workspace_id = $1 AND push_action = 'CREATE' AND push_batch_id IS NULL`,
-    [tx.workspaceId],
-  );
 }
 
 /** Other contacts are chosen now, so all are looked at; the job knows whether that is wanted. */

@@ -2,35 +2,23 @@
  * Applies what webhooks announced. An event says only that something changed, so the present state is read from Xero, in one call for many
  * invoices, and applied; however many events came for an invoice, one read serves them all. Events stay RECEIVED until what they announced
  * is committed here, so nothing is lost when a process dies in between.
- *
- * The first event of an invoice is followed at once; those that come on its heels wait until it is quiet for a moment, so that a burst costs two
- * reads: Xero's smallest plan allows a thousand calls a day.
  */
-import { In, IsNull, Not } from "typeorm";
 import { type Database, type WorkspaceTransaction } from "../database.js";
-import { Connection } from "../entities/Connection.js";
+import { type Connection } from "../entities/Connection.js";
 import { Invoice } from "../entities/Invoice.js";
-import { Payment } from "../entities/Payment.js";
 import { type WebhookEventStatus } from "../entities/enums.js";
-import { WebhookEvent } from "../entities/WebhookEvent.js";
+import type { WebhookEvent } from "../entities/WebhookEvent.js";
 import { enqueue } from "../jobs/queue.js";
 import { type XeroInvoiceAnswer } from "../xero/answers.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { type XeroGateway } from "../xero/XeroGateway.js";
-import { loadIntegration } from "./Integrations.js";
-import { find, groupBy, isId } from "./loading.js";
+import { isId } from "./loading.js";
 import { type Applied } from "./payments/applyAnswer.js";
 import { type InvoiceReader } from "./payments/InvoiceReader.js";
 import { suspectDoubles } from "./sync/Doubles.js";
 import { isTransient } from "./sync/syncErrors.js";
 import { backOffMs } from "./sync/outcomes.js";
-
-const eventsAtOnce = 500;
-const invoicesAtOnce = 40;
-
-/** So long after a read of an invoice its events wait for a moment of quiet, and so long is that. */
-const followMs = 10_000;
-const quietMs = 1_000;
+import { isCredit, LookUps, readWaiting, type Waiting } from "./waitingEvents.js";
 
 const inBackground = { background: true };
 
@@ -46,22 +34,6 @@ const recentMs = 86_400_000;
 /** Up to so many payments of unknown invoices are asked for one by one; of more there is a list. */
 const fewPayments = 2;
 
-const creditCategories = ["CREDITNOTE", "OVERPAYMENT", "PREPAYMENT"];
-
-interface Waiting {
-  connection: Connection;
-  events: WebhookEvent[];
-  /** PostgreSQL's clock before the read. */
-  readAt: Date;
-  /** Our invoices' Xero ids among what the events are about, and those to be read for another reason. */
-  ours: Map<string, Invoice>;
-  due: Invoice[];
-  /** Our invoices' Xero ids by the payment or credit that is known to be theirs. */
-  invoicesOf: Map<string, string[]>;
-  /** Whether contacts are taken in. */
-  importsContacts: boolean;
-}
-
 /** What is read for the events. */
 interface Wanted {
   /** Xero's ids of our invoices. */
@@ -71,6 +43,8 @@ interface Wanted {
 }
 
 export class Puller {
+  private readonly lookUps = new LookUps();
+
   constructor(
     private readonly database: Database,
     private readonly gateway: XeroGateway,
@@ -80,7 +54,9 @@ export class Puller {
   /** Applies every event whose time has come for the organisation; safe to run any number of times at once. */
   async pull(workspaceId: string, connectionId: string): Promise<void> {
     for (;;) {
-      const waiting = await this.database.inWorkspace(workspaceId, (tx) => readWaiting(tx, connectionId));
+      const waiting = await this.database.inWorkspace(workspaceId, (tx) =>
+        readWaiting(tx, connectionId, this.lookUps.freeAt(connectionId)),
+      );
       if (!waiting) return;
       try {
         await this.applyAll(waiting);
@@ -93,37 +69,32 @@ export class Puller {
   }
 
   private async applyAll(waiting: Waiting): Promise<void> {
-    const { connection, events, readAt, ours, due, importsContacts } = waiting;
+    const { connection, events, unknown, readAt, ours, due, importsContacts } = waiting;
     const wanted: Wanted = { ids: new Set(due.map(({ xeroId }) => xeroId ?? "")), byEvent: new Map() };
     const echoes = new Set<string>();
-    const unknown: WebhookEvent[] = [];
     for (const event of events) {
       const { id, category, resourceId } = event;
       if (isEcho(event) && event.detail === null && ours.has(resourceId)) echoes.add(id);
       else if (category === "INVOICE") wanted.byEvent.set(id, ours.has(resourceId) ? [resourceId] : []);
-      else if (category === "PAYMENT" || creditCategories.includes(category)) {
-        const known = waiting.invoicesOf.get(resourceId);
-        if (known) wanted.byEvent.set(id, known);
-        // Of a credit there may be others by now.
-        if (!known || category !== "PAYMENT") unknown.push(event);
-      }
+      else if (category === "PAYMENT") wanted.byEvent.set(id, waiting.invoicesOf.get(resourceId) ?? []);
     }
+    const covered = new Set(events.filter((event) => isCovered(event, wanted, ours)).map(({ id }) => id));
     const changed = await this.lookFor(connection, unknown, wanted);
-    for (const ids of wanted.byEvent.values()) for (const id of ids) wanted.ids.add(id);
+    for (const [event, ids] of wanted.byEvent) if (!covered.has(event)) for (const id of ids) wanted.ids.add(id);
     const applied = new Map<string, Applied>();
     const take = (outcomes: Map<string, Applied>): void => outcomes.forEach((outcome, id) => applied.set(id, outcome));
     const news = await this.reader.news(connection, changed);
     take(await this.reader.apply(connection, news, { readAt, source: "XERO_WEBHOOK" }));
     for (const id of applied.keys()) wanted.ids.delete(id);
     take(await this.reader.read(connection, [...wanted.ids], { source: "XERO_WEBHOOK", background: true }));
-    await this.finish(connection, events, (event) => {
-      const invoiceIds = wanted.byEvent.get(event.id);
-      if (echoes.has(event.id)) return ["APPLIED", "it was created from here"];
-      if (event.category === "CONTACT" && importsContacts) return ["APPLIED", "changed contacts are imported"];
-      if (invoiceIds === undefined) return ["IGNORED", `nothing here depends on ${event.category}`];
-      if (creditCategories.includes(event.category))
-        return ["APPLIED", "the invoices that changed since were looked at"];
-      const isKnown = invoiceIds.some((id) => (applied.get(id) ?? "UNKNOWN") !== "UNKNOWN");
+    await this.finish(connection, [...events, ...unknown], ({ id, category }) => {
+      const invoiceIds = wanted.byEvent.get(id);
+      if (echoes.has(id)) return ["APPLIED", "it was created from here"];
+      if (covered.has(id)) return ["APPLIED", null];
+      if (category === "CONTACT" && importsContacts) return ["APPLIED", "changed contacts are imported"];
+      if (isCredit(category)) return ["APPLIED", "the invoices that changed since were looked at"];
+      if (invoiceIds === undefined) return ["IGNORED", `nothing here depends on ${category}`];
+      const isKnown = invoiceIds.some((xeroId) => (applied.get(xeroId) ?? "UNKNOWN") !== "UNKNOWN");
       return isKnown ? ["APPLIED", null] : ["IGNORED", "not an invoice that was sent from here"];
     });
     await this.database.inWorkspace(connection.workspaceId, (tx) => forgetDue(tx, due));
@@ -134,6 +105,8 @@ export class Puller {
    * not say, by the invoices that changed since. Answers those invoices as far as they were read on the way.
    */
   private async lookFor(connection: Connection, events: WebhookEvent[], wanted: Wanted): Promise<XeroInvoiceAnswer[]> {
+    if (events.length === 0) return [];
+    this.lookUps.take(connection.id);
     const isRecent = ({ eventDate }: WebhookEvent): boolean => Date.now() - eventDate.getTime() < recentMs;
     const payments = events.filter(({ category }) => category === "PAYMENT");
     const credits = events.filter(({ category }) => category !== "PAYMENT");
@@ -168,7 +141,6 @@ export class Puller {
         inBackground,
       );
     }
-    for (const { id } of credits) wanted.byEvent.set(id, wanted.byEvent.get(id) ?? []);
     return changed;
   }
 
@@ -213,9 +185,12 @@ export class Puller {
   }
 
   /** What Xero refuses for good ends the events; whatever else it says they wait, and are looked at again later. */
-  private async afterFailure({ connection, events }: Waiting, failure: XeroFailure): Promise<void> {
+  private async afterFailure({ connection, events, unknown }: Waiting, failure: XeroFailure): Promise<void> {
     if (failure.kind === "REJECTED" || failure.kind === "NOT_FOUND") {
-      await this.finish(connection, events, () => ["FAILED", `Xero refused the read: ${failure.kind}`]);
+      await this.finish(connection, [...events, ...unknown], () => [
+        "FAILED",
+        `Xero refused the read: ${failure.kind}`,
+      ]);
       return;
     }
     const waitMs = failure.retryAfterMs ?? (isTransient(failure) ? backOffMs(4) : longWaitMs);
@@ -230,75 +205,10 @@ export class Puller {
   }
 }
 
-/** What waits for the organisation and is ripe; null: nothing now, and whatever is to come has its wake-up. */
-async function readWaiting(tx: WorkspaceTransaction, connectionId: string): Promise<Waiting | null> {
-  const { workspaceId } = tx;
-  const connection = await find(tx, Connection, connectionId);
-  // While the switch is off or the link is down events wait, and are applied in order when it is up again.
-  const { enabled, contactImportEnabled } = await loadIntegration(tx);
-  if (connection?.connectionStatus !== "CONNECTED" || !enabled) return null;
-  const [clock] = await tx.manager.query<{ now: Date }[]>("SELECT clock_timestamp() AS now");
-  const readAt = clock?.now ?? new Date();
-  if (connection.pullNotBefore !== null && connection.pullNotBefore > readAt) return null;
-  const all = await tx.manager.find(WebhookEvent, {
-    where: { workspaceId, connectionId, status: "RECEIVED" },
-    order: { id: "ASC" },
-    take: eventsAtOnce,
-  });
-  const due = await tx.manager.find(Invoice, {
-    where: { workspaceId, connectionId, pullDueAt: Not(IsNull()), xeroId: Not(IsNull()) },
-    order: { pullDueAt: "ASC" },
-    take: invoicesAtOnce,
-  });
-  if (all.length === 0 && due.length === 0) return null;
-  const resources = all.map(({ resourceId }) => resourceId).filter(isId);
-  const known = await tx.manager.findBy(Payment, [
-    { workspaceId, connectionId, xeroPaymentId: In(resources) },
-    {
-      workspaceId,
-      connectionId,
-      financeExternalId: In(resources),
-      type: In(["CREDIT_NOTE", "OVERPAYMENT", "PREPAYMENT"]),
-    },
-  ]);
-  const invoices = await tx.manager.findBy(Invoice, [
-    { workspaceId, connectionId, xeroId: In(resources) },
-    { workspaceId, connectionId, id: In(known.map(({ invoiceId }) => invoiceId)) },
-  ]);
-  const xeroIds = new Map(invoices.map(({ id, xeroId }) => [id, xeroId ?? ""]));
-  const invoicesOf = new Map(
-    [...groupBy(known, ({ xeroPaymentId, financeExternalId }) => xeroPaymentId ?? financeExternalId ?? "")].map(
-      ([resource, payments]) => [resource, payments.flatMap(({ invoiceId }) => xeroIds.get(invoiceId) ?? [])],
-    ),
-  );
-  const ours = new Map(invoices.map((invoice) => [invoice.xeroId ?? "", invoice]));
-  const events = ripe(tx, connectionId, all, { readAt, ours, invoicesOf });
-  if (events.length === 0 && due.length === 0) return null;
-  return { connection, events, readAt, ours, due, invoicesOf, importsContacts: contactImportEnabled };
-}
-
-/** Those events that need not wait for a moment of quiet; for the others there is a wake-up. */
-function ripe(
-  tx: WorkspaceTransaction,
-  connectionId: string,
-  events: WebhookEvent[],
-  { readAt, ours, invoicesOf }: Pick<Waiting, "readAt" | "ours" | "invoicesOf">,
-): WebhookEvent[] {
-  const now = readAt.getTime();
-  const invoiceOf = ({ resourceId }: WebhookEvent): string => invoicesOf.get(resourceId)?.[0] ?? resourceId;
-  let wakeAt = Infinity;
-  const found = [...groupBy(events, invoiceOf)].flatMap(([xeroId, group]) => {
-    const lastReadAt = ours.get(xeroId)?.pulledAt?.getTime() ?? -Infinity;
-    const lastCameAt = Math.max(...group.map(({ touchedAt }) => touchedAt.getTime()));
-    const ripeAt = Math.min(lastReadAt + followMs, lastCameAt + quietMs);
-    if (ripeAt <= now) return group;
-    wakeAt = Math.min(wakeAt, ripeAt);
-    return [];
-  });
-  if (wakeAt < Infinity) {
-    enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId }, { runAt: new Date(wakeAt) });
-  }
-  return found;
+/** Whether the last read of its invoice began after the event had come, and so showed what it told of. */
+function isCovered(event: WebhookEvent, { byEvent }: Wanted, ours: Map<string, Invoice>): boolean {
+  const ids = byEvent.get(event.id) ?? [];
+  return ids.length > 0 && ids.every((id) => (ours.get(id)?.pulledAt ?? new Date(0)) > event.touchedAt);
 }
 
 /** These were read; one that was marked anew meanwhile is read again. */

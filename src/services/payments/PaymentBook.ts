@@ -10,26 +10,23 @@ import { v7 as uuidv7 } from "uuid";
 import { type Database, type WorkspaceTransaction } from "../../database.js";
 import { Account } from "../../entities/Account.js";
 import { Connection } from "../../entities/Connection.js";
-import { type SyncStatus } from "../../entities/enums.js";
 import { Invoice } from "../../entities/Invoice.js";
 import { Payment } from "../../entities/Payment.js";
 import { SyncBatch } from "../../entities/SyncBatch.js";
 import { type SyncError } from "../../entities/SyncError.js";
 import { enqueue } from "../../jobs/queue.js";
-import { record } from "../../subscriptions/eventLog.js";
 import { type XeroPaymentAnswer } from "../../xero/answers.js";
 import { type PaymentPayload, serializePayments } from "../../xero/payloads.js";
-import { type XeroFailure, type XeroFailureKind } from "../../xero/XeroFailure.js";
+import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { accountProblem } from "../accounts.js";
-import { noteActivity } from "../connectionStatus.js";
 import { loadIntegration } from "../Integrations.js";
 import { find } from "../loading.js";
 import { openBatch, takeLease, type TakenBatch } from "../sync/batchRows.js";
 import { backOffMs } from "../sync/outcomes.js";
-import { isTransient, syncError } from "../sync/syncErrors.js";
+import { syncError } from "../sync/syncErrors.js";
 import { failedPayment, paymentInDoubt, paymentNeverArrives } from "./paymentErrors.js";
-import { isSendable } from "./pushQueue.js";
-import { rollUp } from "./rollUp.js";
+import { arrive, fail, noteStanding, passes, patch, putBack, waitAfter } from "./paymentStates.js";
+import { isSendable, stopPushing } from "./pushQueue.js";
 
 /** A batch of payments whose bytes are written down: it may have been sent. */
 export interface OpenPayments extends TakenBatch {
@@ -44,9 +41,8 @@ export type PaymentResult = { payment: XeroPaymentAnswer } | { refused: SyncErro
 
 const atOnce = 50;
 
-/** After so many failures a payment goes alone, in case it is what Xero chokes on; and after so many more it is over. */
+/** After so many failures a payment goes alone, in case it is what Xero chokes on. */
 const aloneAfter = 5;
-const mostFailures = 20;
 
 export class PaymentBook {
   constructor(
@@ -72,7 +68,12 @@ export class PaymentBook {
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const connection = await find(tx, Connection, connectionId, { lock: "share" });
       const { enabled, pushPayments } = await loadIntegration(tx);
-      if (!enabled || !pushPayments || connection?.connectionStatus !== "CONNECTED") return null;
+      if (!enabled || connection?.connectionStatus !== "CONNECTED") return null;
+      if (!pushPayments) {
+        // One that was under way when they were switched off, and came back.
+        await stopPushing(tx);
+        return null;
+      }
       const due = await lockDue(tx, connectionId, "CREATE", atOnce);
       const alone = (due[0]?.pushFailures ?? 0) >= aloneAfter;
       const invoices = await invoicesOf(tx, due);
@@ -249,115 +250,6 @@ export class PaymentBook {
       return held ? work(tx, await membersOf(tx, id)) : null;
     });
   }
-}
-
-/** Xero holds the payment, as the answer says. */
-async function arrive(
-  tx: WorkspaceTransaction,
-  payment: Payment,
-  connectionId: string,
-  answer: XeroPaymentAnswer,
-): Promise<void> {
-  const wasDeleted = answer.status.toUpperCase() === "DELETED";
-  const paid = payment.paid && !wasDeleted;
-  // Taken back while it was on its way: now there is something to delete.
-  const mustEnd = !payment.paid && !wasDeleted;
-  await patch(tx, payment, {
-    connectionId,
-    xeroPaymentId: answer.paymentId.toLowerCase(),
-    paid,
-    syncStatus: mustEnd ? "QUEUED" : "SYNCED",
-    syncError: null,
-    pushAction: mustEnd ? "DELETE" : null,
-    pushBatchId: null,
-    pushNotBefore: null,
-    pushFailures: 0,
-  });
-  await noteStanding(tx, payment.id);
-  await noteActivity(tx, connectionId);
-  if (mustEnd) enqueue(tx, "pay", { workspaceId: tx.workspaceId, connectionId });
-  if (paid === payment.paid) return;
-  record(tx, { topic: "PAYMENT", invoiceId: payment.invoiceId, paymentId: payment.id, paymentEventKind: "REVERSED" });
-  await rollUp(tx, payment.invoiceId);
-}
-
-/** What was just found out of the payment holds from now on; a read that began before says nothing against it. */
-async function noteStanding(tx: WorkspaceTransaction, paymentId: string): Promise<void> {
-  await tx.manager.query("UPDATE payment SET xero_as_of = clock_timestamp() WHERE workspace_id = $1 AND id = $2", [
-    tx.workspaceId,
-    paymentId,
-  ]);
-}
-
-async function patch(tx: WorkspaceTransaction, payment: Payment, columns: Partial<Payment>): Promise<void> {
-  await tx.manager.update(Payment, { workspaceId: tx.workspaceId, id: payment.id }, columns);
-  if (columns.syncStatus === undefined || columns.syncStatus === payment.syncStatus) return;
-  record(tx, { topic: "PAYMENT", invoiceId: payment.invoiceId, paymentId: payment.id, paymentEventKind: "CHANGED" });
-}
-
-async function fail(tx: WorkspaceTransaction, payment: Payment, syncError: SyncError): Promise<void> {
-  // One that was taken back before it arrived has no way to go any more.
-  const isOver = payment.pushAction === "CREATE" && !payment.paid;
-  const gone: { syncStatus: SyncStatus; syncError: null; pushAction: null } = {
-    syncStatus: "NOT_SYNCED",
-    syncError: null,
-    pushAction: null,
-  };
-  const free = { pushBatchId: null, pushNotBefore: null };
-  await patch(tx, payment, { ...free, ...(isOver ? gone : { syncStatus: "FAILED", syncError }) });
-}
-
-interface Again {
-  /** What it fails with after too many tries. */
-  error: SyncError;
-  /** Whether this was one of them. */
-  counts: boolean;
-  /** Left out: a wait that grows with the tries. */
-  waitMs?: number | undefined;
-  /** At least so many are counted. */
-  failures?: number;
-  /** The next one goes out under another key. */
-  resent?: boolean;
-}
-
-/** Puts the payment back in the queue; after too many failures it has FAILED. */
-async function putBack(tx: WorkspaceTransaction, payment: Payment, again: Again): Promise<void> {
-  const pushFailures = Math.max(payment.pushFailures + (again.counts ? 1 : 0), again.failures ?? 0);
-  if (pushFailures >= mostFailures || (payment.pushAction === "CREATE" && !payment.paid)) {
-    return fail(tx, payment, { ...again.error, retryable: false });
-  }
-  await patch(tx, payment, {
-    syncStatus: "QUEUED",
-    syncError: null,
-    pushBatchId: null,
-    pushFailures,
-    ...(again.resent && { pushResent: true }),
-  });
-  const rows: unknown = await tx.manager.query(
-    `UPDATE payment p SET push_not_before = now() + $3 * interval '1 ms' FROM invoice i
-     WHERE p.workspace_id = $1 AND p.id = $2 AND i.workspace_id = $1 AND i.id = p.invoice_id
-     RETURNING p.push_not_before AS at, i.connection_id AS "connectionId"`,
-    [tx.workspaceId, payment.id, again.waitMs ?? backOffMs(Math.max(1, pushFailures))],
-  );
-  const [[row]] = rows as [[{ at: Date; connectionId: string }]];
-  enqueue(tx, "pay", { workspaceId: tx.workspaceId, connectionId: row.connectionId }, { runAt: row.at });
-}
-
-/** Whether time, or whoever mends the link, may mend it; what waits then needs no telling but that of the link. */
-function passes(failure: XeroFailure): boolean {
-  return isTransient(failure) || waitingForLink.has(failure.kind);
-}
-
-const waitingForLink: ReadonlySet<XeroFailureKind> = new Set(["DISCONNECTED", "INVALID_GRANT", "MISCONFIGURED"]);
-
-/** Until an operator has mended the configuration, or the link is up again, which wakes it sooner. */
-const longWaitMs = 300_000;
-
-function waitAfter(failure: XeroFailure): Again {
-  const waitMs =
-    failure.retryAfterMs ?? (waitingForLink.has(failure.kind) || failure.kind === "OFFLINE" ? longWaitMs : undefined);
-  const counts = failure.kind === "UNCERTAIN" || failure.kind === "SERVER_ERROR";
-  return { error: failedPayment(failure), counts, waitMs: waitMs ?? (counts ? undefined : 5_000) };
 }
 
 /** Lets go of the batch until later. */

@@ -56,3 +56,12 @@ async function requeue(tx: WorkspaceTransaction, condition: string, value: unkno
     if (connectionId !== null) enqueue(tx, "pay", { workspaceId: tx.workspaceId, connectionId });
   }
 }
+
+/** Payments are not sent any more: what has not gone out yet stays here; what is under way, and what was taken back, is seen to its end. */
+export async function stopPushing(tx: WorkspaceTransaction): Promise<void> {
+  await tx.manager.query(
+    `UPDATE payment SET push_action = NULL, sync_status = 'NOT_SYNCED', sync_error = NULL, push_not_before = NULL
+     WHERE workspace_id = $1 AND push_action = 'CREATE' AND push_batch_id IS NULL`,
+    [tx.workspaceId],
+  );
+}
