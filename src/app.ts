@@ -207,7 +207,7 @@ async function start(
       {
         pusher,
         puller: new Puller(database, gateway, invoiceReader),
-        paymentPusher: new PaymentPusher(database, gateway, {
+        paymentPusher: new PaymentPusher(database, gateway, organisationData, {
           leaseMs: config.syncLeaseMs,
           timeoutMs: xero.timeoutMs,
           keyLifeMs: config.keyLifeMs,

@@ -109,6 +109,14 @@ export class Connection extends WorkspaceRecord {
   @InstantColumn({ nullable: true })
   pullNotBefore!: Date | null;
 
+  /** Which piece of work is applying events now, one at a time, so that none reads what another reads. Null: none. */
+  @Column({ type: "uuid", nullable: true })
+  pullLeaseId!: string | null;
+
+  /** Compared with PostgreSQL's clock only. */
+  @Column({ type: "timestamptz", nullable: true })
+  pullLeaseUntil!: Date | null;
+
   /** When accounts, tax rates and the organisation itself were last read from Xero. */
   @InstantColumn({ nullable: true })
   dataReadAt!: Date | null;

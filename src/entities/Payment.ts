@@ -101,9 +101,9 @@ export class Payment extends WorkspaceRecord {
   @Column({ type: "integer", default: 0 })
   pushFailures!: number;
 
-  /** It went out under more than one key. */
+  /** It was taken back here, and not in Xero. */
   @Column({ type: "boolean", default: false })
-  pushResent!: boolean;
+  reversedHere!: boolean;
 
   /** PostgreSQL's clock when what is known of its standing in Xero was so; a read that began before says nothing against it. */
   @Column({ type: "timestamptz", nullable: true })

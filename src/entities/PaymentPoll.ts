@@ -34,7 +34,7 @@ export class PaymentPoll {
   @Column({ type: "timestamptz", nullable: true })
   seenUntil!: Date | null;
 
-  /** When it last found something that was not known here. */
-  @Column({ type: "timestamptz", nullable: true })
-  foundAt!: Date | null;
+  /** Which poll is under way, so that a process that was paused in an earlier one changes nothing of it. */
+  @Column({ type: "uuid", nullable: true })
+  pollId!: string | null;
 }

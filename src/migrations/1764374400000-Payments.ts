@@ -6,6 +6,7 @@ export class Payments1764374400000 implements MigrationInterface {
 
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`
+      ALTER TABLE connection ADD pull_lease_id uuid, ADD pull_lease_until timestamptz;
       ALTER TABLE integration ADD push_payments boolean NOT NULL DEFAULT false;
       ALTER TABLE invoice
         ADD credited_in_xero numeric(14,2) NOT NULL DEFAULT 0,
@@ -20,7 +21,7 @@ export class Payments1764374400000 implements MigrationInterface {
         ADD push_batch_id uuid,
         ADD push_not_before timestamptz,
         ADD push_failures integer NOT NULL DEFAULT 0,
-        ADD push_resent boolean NOT NULL DEFAULT false,
+        ADD reversed_here boolean NOT NULL DEFAULT false,
         ADD xero_as_of timestamptz,
         ADD CONSTRAINT fk_payment_push_batch FOREIGN KEY (workspace_id, push_batch_id) REFERENCES sync_batch(workspace_id,id);
       CREATE UNIQUE INDEX uq_payment_finance_external_id ON payment (workspace_id, finance_external_id) WHERE source = 'PLATFORM';
@@ -38,7 +39,7 @@ export class Payments1764374400000 implements MigrationInterface {
         page integer NOT NULL DEFAULT 1,
         answered_at timestamptz,
         seen_until timestamptz,
-        found_at timestamptz,
+        poll_id uuid,
         CONSTRAINT pk_payment_poll PRIMARY KEY (workspace_id, connection_id),
         CONSTRAINT fk_payment_poll_connection FOREIGN KEY (workspace_id, connection_id) REFERENCES connection(workspace_id,id)
       );
@@ -50,9 +51,12 @@ export class Payments1764374400000 implements MigrationInterface {
   async down(runner: QueryRunner): Promise<void> {
     await runner.query(`
       DROP TABLE payment_poll;
-      ALTER TABLE sync_batch DROP kind;
       DROP INDEX uq_payment_finance_external_id, uq_payment_credit, ix_payment_push;
-      ALTER TABLE payment DROP push_action, DROP push_batch_id, DROP push_not_before, DROP push_failures, DROP push_resent, DROP xero_as_of;
+      -- Whatever was under way would be taken for invoices.
+      UPDATE sync_batch SET state = 'DONE', body = '' WHERE kind = 'PAYMENTS';
+      ALTER TABLE sync_batch DROP kind;
+      ALTER TABLE connection DROP pull_lease_id, DROP pull_lease_until;
+      ALTER TABLE payment DROP CONSTRAINT fk_payment_push_batch, DROP push_batch_id, DROP push_action, DROP push_not_before, DROP push_failures, DROP reversed_here, DROP xero_as_of;
       ALTER TABLE invoice DROP credited_in_xero, DROP xero_warnings, DROP payment_warnings, DROP sent_content, DROP pull_due_at;
       ALTER TABLE integration DROP push_payments;
     `);

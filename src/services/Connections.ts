@@ -26,7 +26,7 @@ import { requestRelease } from "./Disconnections.js";
 import { lacksScopes, type LinkWatch } from "./LinkWatch.js";
 import { load } from "./loading.js";
 import { type OrganisationData } from "./OrganisationData.js";
-import { requeuePayments } from "./payments/pushQueue.js";
+import { hastenPayments, requeuePayments } from "./payments/pushQueue.js";
 import { queueWhatBecameDue } from "./sync/queueRun.js";
 
 @ObjectType()
@@ -230,6 +230,7 @@ export class Connections {
       for (const { id } of connections) {
         enqueue(tx, "refresh", { workspaceId, connectionId: id });
         if (enabled) await queueWhatBecameDue(tx, id);
+        await hastenPayments(tx, id);
       }
       await requeuePayments(tx, ["RECONNECT_REQUIRED"]);
       return connections;

@@ -200,7 +200,8 @@ export class Integrations {
   /** Payments can be sent only by a consent that allows it; asked for apart from the rest, which works without. */
   private async requirePushScope(viewer: Viewer): Promise<void> {
     const connection = await this.activeOrganisation(viewer);
-    if (!connection) throw new AppError("XERO_NOT_CONNECTED", "Connect to Xero and choose an organisation first.");
+    if (connection?.connectionStatus !== "CONNECTED")
+      throw new AppError("XERO_NOT_CONNECTED", "Connect to Xero and choose an organisation first.");
     if (mayPushPayments(await this.grants.scopes(connection.xeroUserId))) return;
     throw badInput({
       field: "input.pushPayments",

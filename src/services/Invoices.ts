@@ -1,6 +1,6 @@
 /**
  * Invoices as the platform keeps them: saved as drafts, approved, listed. What they come to is computed here when they are saved; what is
- * paid of them is `payments.ts`'s business, and their way to Xero the sync's.
+ * paid of them is `payments/`'s business, and their way to Xero the sync's.
  */
 import { Field, ID, InputType } from "type-graphql";
 import { type SelectQueryBuilder } from "typeorm";

@@ -3,22 +3,22 @@
  * invoices, and applied; however many events came for an invoice, one read serves them all. Events stay RECEIVED until what they announced
  * is committed here, so nothing is lost when a process dies in between.
  */
+import { randomUUID } from "node:crypto";
 import { type Database, type WorkspaceTransaction } from "../database.js";
-import { type Connection } from "../entities/Connection.js";
+import { Connection } from "../entities/Connection.js";
 import { Invoice } from "../entities/Invoice.js";
 import { type WebhookEventStatus } from "../entities/enums.js";
 import type { WebhookEvent } from "../entities/WebhookEvent.js";
 import { enqueue } from "../jobs/queue.js";
-import { type XeroInvoiceAnswer } from "../xero/answers.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { type XeroGateway } from "../xero/XeroGateway.js";
-import { isId } from "./loading.js";
+import { find, isId } from "./loading.js";
 import { type Applied } from "./payments/applyAnswer.js";
 import { type InvoiceReader } from "./payments/InvoiceReader.js";
 import { suspectDoubles } from "./sync/Doubles.js";
 import { isTransient } from "./sync/syncErrors.js";
 import { backOffMs } from "./sync/outcomes.js";
-import { isCredit, LookUps, readWaiting, type Waiting } from "./waitingEvents.js";
+import { LookUps, readWaiting, type Waiting } from "./waitingEvents.js";
 
 const inBackground = { background: true };
 
@@ -28,19 +28,14 @@ const longWaitMs = 300_000;
 /** Xero's clock may be another, and its lists a little late. */
 const overlapMs = 300_000;
 
-/** What is announced of longer ago, which only a replay does, is looked for alone. */
-const recentMs = 86_400_000;
+/** Xero keeps events for so long; what is older comes of a replay by hand. */
+const oldestMs = 31 * 86_400_000;
+
+/** So long a process may take for one round before another takes over. */
+const leaseMs = 15_000;
 
 /** Up to so many payments of unknown invoices are asked for one by one; of more there is a list. */
 const fewPayments = 2;
-
-/** What is read for the events. */
-interface Wanted {
-  /** Xero's ids of our invoices. */
-  ids: Set<string>;
-  /** By event; absent where the event is not about invoices. Empty: about none of ours. */
-  byEvent: Map<string, string[]>;
-}
 
 export class Puller {
   private readonly lookUps = new LookUps();
@@ -53,95 +48,129 @@ export class Puller {
 
   /** Applies every event whose time has come for the organisation; safe to run any number of times at once. */
   async pull(workspaceId: string, connectionId: string): Promise<void> {
-    for (;;) {
-      const waiting = await this.database.inWorkspace(workspaceId, (tx) =>
-        readWaiting(tx, connectionId, this.lookUps.freeAt(connectionId)),
-      );
-      if (!waiting) return;
+    const leaseId = randomUUID();
+    // Once more after the first look that finds nothing: what came just before the lease was given back was left to whoever held it.
+    for (let empty = 0; empty < 2;) {
+      const waiting = await this.database.inWorkspace(workspaceId, async (tx) => {
+        if (!(await takeLease(tx, connectionId, leaseId))) return "TAKEN" as const;
+        const found = await readWaiting(tx, connectionId, this.lookUps.freeAt(connectionId));
+        if (!found) await giveLeaseBack(tx, connectionId);
+        return found;
+      });
+      if (waiting === "TAKEN") return;
+      empty = waiting ? 0 : empty + 1;
+      if (!waiting) continue;
       try {
-        await this.applyAll(waiting);
+        await this.applyKnown(waiting);
       } catch (error) {
         if (!(error instanceof XeroFailure)) throw error;
         await this.afterFailure(waiting, error);
         return;
       }
+      await this.applyUnknown(waiting);
     }
   }
 
-  private async applyAll(waiting: Waiting): Promise<void> {
-    const { connection, events, unknown, readAt, ours, due, importsContacts } = waiting;
-    const wanted: Wanted = { ids: new Set(due.map(({ xeroId }) => xeroId ?? "")), byEvent: new Map() };
+  /** Those whose invoices are known, and those that are about none; and invoices that are to be read for another reason. */
+  private async applyKnown({ connection, events, ours, due, invoicesOf, importsContacts }: Waiting): Promise<void> {
     const echoes = new Set<string>();
+    const covered = new Set<string>();
+    const wanted = new Set(due.map(({ xeroId }) => xeroId ?? ""));
+    const invoiceOf = new Map<string, string | undefined>();
     for (const event of events) {
       const { id, category, resourceId } = event;
-      if (isEcho(event) && event.detail === null && ours.has(resourceId)) echoes.add(id);
-      else if (category === "INVOICE") wanted.byEvent.set(id, ours.has(resourceId) ? [resourceId] : []);
-      else if (category === "PAYMENT") wanted.byEvent.set(id, waiting.invoicesOf.get(resourceId) ?? []);
+      const invoice = ours.get(category === "PAYMENT" ? (invoicesOf.get(resourceId) ?? "") : resourceId);
+      if (isEcho(event) && event.detail === null && invoice) echoes.add(id);
+      else if (category === "INVOICE" || category === "PAYMENT") {
+        invoiceOf.set(id, invoice?.xeroId ?? undefined);
+        // The last read of its invoice began after it had come, and so showed what it tells of.
+        if (invoice?.pulledAt && invoice.pulledAt > event.touchedAt) covered.add(id);
+        else if (invoice?.xeroId != null) wanted.add(invoice.xeroId);
+      }
     }
-    const covered = new Set(events.filter((event) => isCovered(event, wanted, ours)).map(({ id }) => id));
-    const changed = await this.lookFor(connection, unknown, wanted);
-    for (const [event, ids] of wanted.byEvent) if (!covered.has(event)) for (const id of ids) wanted.ids.add(id);
-    const applied = new Map<string, Applied>();
-    const take = (outcomes: Map<string, Applied>): void => outcomes.forEach((outcome, id) => applied.set(id, outcome));
-    const news = await this.reader.news(connection, changed);
-    take(await this.reader.apply(connection, news, { readAt, source: "XERO_WEBHOOK" }));
-    for (const id of applied.keys()) wanted.ids.delete(id);
-    take(await this.reader.read(connection, [...wanted.ids], { source: "XERO_WEBHOOK", background: true }));
-    await this.finish(connection, [...events, ...unknown], ({ id, category }) => {
-      const invoiceIds = wanted.byEvent.get(id);
+    const applied = await this.reader.read(connection, [...wanted], { source: "XERO_WEBHOOK", background: true });
+    await this.finish(connection, events, ({ id, category }) => {
       if (echoes.has(id)) return ["APPLIED", "it was created from here"];
       if (covered.has(id)) return ["APPLIED", null];
       if (category === "CONTACT" && importsContacts) return ["APPLIED", "changed contacts are imported"];
-      if (isCredit(category)) return ["APPLIED", "the invoices that changed since were looked at"];
-      if (invoiceIds === undefined) return ["IGNORED", `nothing here depends on ${category}`];
-      const isKnown = invoiceIds.some((xeroId) => (applied.get(xeroId) ?? "UNKNOWN") !== "UNKNOWN");
-      return isKnown ? ["APPLIED", null] : ["IGNORED", "not an invoice that was sent from here"];
+      if (!invoiceOf.has(id)) return ["IGNORED", `nothing here depends on ${category}`];
+      return outcomeOf(invoiceOf.get(id), applied);
     });
     await this.database.inWorkspace(connection.workspaceId, (tx) => forgetDue(tx, due));
   }
 
   /**
-   * Finds which invoices payments and credits are about that nobody here knows yet: payments by their own list, credits, whose list does
-   * not say, by the invoices that changed since. Answers those invoices as far as they were read on the way.
+   * Payments that nobody here knows are found by their own list, and credits, whose list does not say which invoices, by the invoices that changed
+   * since. What keeps Xero from being asked keeps back these events and no others.
    */
-  private async lookFor(connection: Connection, events: WebhookEvent[], wanted: Wanted): Promise<XeroInvoiceAnswer[]> {
-    if (events.length === 0) return [];
+  private async applyUnknown({ connection, unknown }: Waiting): Promise<void> {
+    if (unknown.length === 0) return;
     this.lookUps.take(connection.id);
-    const isRecent = ({ eventDate }: WebhookEvent): boolean => Date.now() - eventDate.getTime() < recentMs;
-    const payments = events.filter(({ category }) => category === "PAYMENT");
-    const credits = events.filter(({ category }) => category !== "PAYMENT");
-    const invoiceOf = new Map<string, string | null>();
-    const recent = payments.filter(isRecent);
-    if (new Set(recent.map(({ resourceId }) => resourceId)).size > fewPayments) {
-      await this.gateway.call(
-        connection,
-        async (accounting) => {
-          for await (const page of accounting.fetchPayments({ modifiedSince: before(recent) })) {
-            for (const { paymentId, invoiceId } of page) invoiceOf.set(paymentId.toLowerCase(), invoiceId ?? null);
+    const payments = unknown.filter(({ category }) => category === "PAYMENT");
+    const credits = unknown.filter((event) => event.category !== "PAYMENT" && !isTooOld(event));
+    try {
+      const invoiceOf = await this.invoicesOf(connection, payments);
+      const ours = await this.reader.ours(connection, [...invoiceOf.values()]);
+      const applied = await this.reader.read(connection, ours, { source: "XERO_WEBHOOK", background: true });
+      if (credits.length > 0) await this.applyChangedSince(connection, before(credits));
+      await this.finish(connection, unknown, (event) => {
+        if (event.category === "PAYMENT") return outcomeOf(invoiceOf.get(event.resourceId), applied);
+        return isTooOld(event)
+          ? ["IGNORED", "it is too old to be looked for; syncPayments reads an invoice"]
+          : ["APPLIED", "the invoices that changed since were looked at"];
+      });
+    } catch (error) {
+      if (!(error instanceof XeroFailure)) throw error;
+      if (error.kind === "REJECTED" || error.kind === "NOT_FOUND") {
+        await this.finish(connection, unknown, () => ["FAILED", `Xero refused the read: ${error.kind}`]);
+        return;
+      }
+      const waitUntil = this.lookUps.wait(connection.id, waitAfter(error));
+      await this.database.inWorkspace(connection.workspaceId, (tx) => {
+        enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId: connection.id }, { runAt: waitUntil });
+        return Promise.resolve();
+      });
+    }
+  }
+
+  private async applyChangedSince(connection: Connection, since: Date): Promise<void> {
+    let readAt = await this.reader.now(connection);
+    await this.gateway.call(
+      connection,
+      async (accounting) => {
+        for await (const { elements } of accounting.fetchChangedInvoices(since)) {
+          const news = await this.reader.news(connection, elements);
+          await this.reader.apply(connection, news, { readAt, source: "XERO_WEBHOOK" });
+          readAt = await this.reader.now(connection);
+        }
+      },
+      inBackground,
+    );
+  }
+
+  /** The invoices, by Xero's ids, that the events' payments are of. */
+  private async invoicesOf(connection: Connection, events: WebhookEvent[]): Promise<Map<string, string>> {
+    const ids = new Set(events.map(({ resourceId }) => resourceId).filter(isId));
+    const found = new Map<string, string>();
+    if (ids.size <= fewPayments) {
+      for (const id of ids) {
+        const invoiceId = await this.invoiceOfPayment(connection, id);
+        if (invoiceId !== null) found.set(id, invoiceId.toLowerCase());
+      }
+      return found;
+    }
+    await this.gateway.call(
+      connection,
+      async (accounting) => {
+        for await (const page of accounting.fetchPayments({ modifiedSince: before(events) })) {
+          for (const { paymentId, invoiceId } of page) {
+            if (invoiceId !== undefined) found.set(paymentId.toLowerCase(), invoiceId.toLowerCase());
           }
-        },
-        inBackground,
-      );
-    }
-    for (const { id, resourceId } of payments) {
-      const known = invoiceOf.get(resourceId);
-      const invoiceId =
-        known === undefined && isId(resourceId) ? await this.invoiceOfPayment(connection, resourceId) : known;
-      invoiceOf.set(resourceId, invoiceId ?? null);
-      wanted.byEvent.set(id, invoiceId == null ? [] : [invoiceId.toLowerCase()]);
-    }
-    const fresh = credits.filter(isRecent);
-    const changed: XeroInvoiceAnswer[] = [];
-    if (fresh.length > 0) {
-      await this.gateway.call(
-        connection,
-        async (accounting) => {
-          for await (const { elements } of accounting.fetchChangedInvoices(before(fresh))) changed.push(...elements);
-        },
-        inBackground,
-      );
-    }
-    return changed;
+        }
+      },
+      inBackground,
+    );
+    return found;
   }
 
   private async invoiceOfPayment(connection: Connection, paymentId: string): Promise<string | null> {
@@ -185,19 +214,16 @@ export class Puller {
   }
 
   /** What Xero refuses for good ends the events; whatever else it says they wait, and are looked at again later. */
-  private async afterFailure({ connection, events, unknown }: Waiting, failure: XeroFailure): Promise<void> {
+  private async afterFailure({ connection, events }: Waiting, failure: XeroFailure): Promise<void> {
     if (failure.kind === "REJECTED" || failure.kind === "NOT_FOUND") {
-      await this.finish(connection, [...events, ...unknown], () => [
-        "FAILED",
-        `Xero refused the read: ${failure.kind}`,
-      ]);
+      await this.finish(connection, events, () => ["FAILED", `Xero refused the read: ${failure.kind}`]);
       return;
     }
-    const waitMs = failure.retryAfterMs ?? (isTransient(failure) ? backOffMs(4) : longWaitMs);
     await this.database.inWorkspace(connection.workspaceId, async (tx) => {
       const rows: unknown = await tx.manager.query(
-        `UPDATE connection SET pull_not_before = now() + $3 * interval '1 ms' WHERE workspace_id = $1 AND id = $2 RETURNING pull_not_before AS at`,
-        [tx.workspaceId, connection.id, waitMs],
+        `UPDATE connection SET pull_not_before = now() + $3 * interval '1 ms', pull_lease_until = NULL
+         WHERE workspace_id = $1 AND id = $2 RETURNING pull_not_before AS at`,
+        [tx.workspaceId, connection.id, waitAfter(failure)],
       );
       const [[row]] = rows as [[{ at: Date }]];
       enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId: connection.id }, { runAt: row.at });
@@ -205,10 +231,33 @@ export class Puller {
   }
 }
 
-/** Whether the last read of its invoice began after the event had come, and so showed what it told of. */
-function isCovered(event: WebhookEvent, { byEvent }: Wanted, ours: Map<string, Invoice>): boolean {
-  const ids = byEvent.get(event.id) ?? [];
-  return ids.length > 0 && ids.every((id) => (ours.get(id)?.pulledAt ?? new Date(0)) > event.touchedAt);
+function waitAfter(failure: XeroFailure): number {
+  return failure.retryAfterMs ?? (isTransient(failure) ? backOffMs(4) : longWaitMs);
+}
+
+/** What became of an event about that invoice. */
+function outcomeOf(xeroId: string | undefined, applied: Map<string, Applied>): [WebhookEventStatus, string | null] {
+  const isOurs = xeroId !== undefined && (applied.get(xeroId) ?? "UNKNOWN") !== "UNKNOWN";
+  return isOurs ? ["APPLIED", null] : ["IGNORED", "not an invoice that was sent from here"];
+}
+
+/** Takes the organisation's events on, or keeps them; false where somebody else is at it, and looks at them when it is through, or its lease. */
+async function takeLease(tx: WorkspaceTransaction, connectionId: string, leaseId: string): Promise<boolean> {
+  const rows: unknown = await tx.manager.query(
+    `UPDATE connection SET pull_lease_id = $3, pull_lease_until = now() + $4 * interval '1 ms'
+     WHERE workspace_id = $1 AND id = $2 AND (pull_lease_until IS NULL OR pull_lease_until <= now() OR pull_lease_id = $3) RETURNING 1`,
+    [tx.workspaceId, connectionId, leaseId, leaseMs],
+  );
+  if ((rows as [unknown[]])[0].length > 0) return true;
+  const connection = await find(tx, Connection, connectionId);
+  if (connection?.pullLeaseUntil) {
+    enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId }, { runAt: connection.pullLeaseUntil });
+  }
+  return false;
+}
+
+async function giveLeaseBack(tx: WorkspaceTransaction, connectionId: string): Promise<void> {
+  await tx.manager.update(Connection, { workspaceId: tx.workspaceId, id: connectionId }, { pullLeaseUntil: null });
 }
 
 /** These were read; one that was marked anew meanwhile is read again. */
@@ -222,6 +271,10 @@ async function forgetDue(tx: WorkspaceTransaction, due: Invoice[]): Promise<void
 /** A while before the first of the events. */
 function before(events: WebhookEvent[]): Date {
   return new Date(Math.min(...events.map(({ eventDate }) => eventDate.getTime())) - overlapMs);
+}
+
+function isTooOld({ eventDate }: WebhookEvent): boolean {
+  return Date.now() - eventDate.getTime() > oldestMs;
 }
 
 /** Tells that an invoice was created, which whoever sent it knows; whatever happened to it later is announced as an UPDATE. */

@@ -40,7 +40,7 @@ const insertEvents = `
   ON CONFLICT (workspace_id, tenant_id, category, resource_id, event_type, event_date) DO UPDATE
     -- Two changes within a millisecond have one key, so a repeat is looked at once more; where nothing changed that costs one read.
     -- The mark tells whoever is just applying the earlier one that it read too soon; it is another one each time.
-    SET status = excluded.status, detail = coalesce(excluded.detail, 'announced again at ' || clock_timestamp())
+    SET status = excluded.status, touched_at = clock_timestamp(), detail = coalesce(excluded.detail, 'announced again at ' || clock_timestamp())
   RETURNING workspace_id AS "workspaceId", connection_id AS "connectionId"`;
 
 export class WebhookInbox {

@@ -20,7 +20,7 @@ const eventsAtOnce = 500;
 const invoicesAtOnce = 40;
 
 /** So long after a read of an invoice its events wait for a moment of quiet, and so long is that. */
-const followMs = 10_000;
+const followMs = 30_000;
 const quietMs = 1_000;
 
 /** What waits for an organisation and is ripe. */
@@ -36,41 +36,51 @@ export interface Waiting {
   ours: Map<string, Invoice>;
   /** Those that are to be read for another reason. */
   due: Invoice[];
-  /** Our invoices' Xero ids by the payment that is known to be theirs. */
-  invoicesOf: Map<string, string[]>;
+  /** Our invoice's Xero id by the payment that is known to be its. */
+  invoicesOf: Map<string, string>;
   /** Whether contacts are taken in. */
   importsContacts: boolean;
 }
 
 /** Whether the category is that of what settles invoices without being a payment. */
-export function isCredit(category: string): boolean {
+function isCredit(category: string): boolean {
   return category === "CREDITNOTE" || category === "OVERPAYMENT" || category === "PREPAYMENT";
 }
 
-/** How often this process may look for what nobody knows, by organisation: ten times in a row, and then every two minutes. */
+const everyMs = 300_000;
+const inARow = 10;
+
+/**
+ * When this process may look for what nobody knows, by organisation: ten times in a row, and then every five minutes, for an organisation may have
+ * any number of payments that are none of ours, and a thousand calls a day.
+ */
 export class LookUps {
-  private readonly used = new Map<string, { left: number; since: number }>();
+  private readonly used = new Map<string, { left: number; since: number; notBefore: number }>();
 
   /** When the next one is free; in the past: now. */
   freeAt(connectionId: string): number {
-    const { left, since } = this.state(connectionId);
-    return left >= 1 ? 0 : since + everyMs;
+    const { left, since, notBefore } = this.state(connectionId);
+    return Math.max(notBefore, left >= 1 ? 0 : since + everyMs);
   }
 
   take(connectionId: string): void {
-    const { left, since } = this.state(connectionId);
-    this.used.set(connectionId, { left: Math.max(0, left - 1), since });
+    const state = this.state(connectionId);
+    this.used.set(connectionId, { ...state, left: Math.max(0, state.left - 1) });
   }
 
-  private state(connectionId: string): { left: number; since: number } {
-    const before = this.used.get(connectionId) ?? { left: inARow, since: Date.now() };
+  /** None for so long, for Xero can't be asked; until when. */
+  wait(connectionId: string, ms: number): Date {
+    const notBefore = Date.now() + ms;
+    this.used.set(connectionId, { ...this.state(connectionId), notBefore });
+    return new Date(notBefore);
+  }
+
+  private state(connectionId: string): { left: number; since: number; notBefore: number } {
+    const before = this.used.get(connectionId) ?? { left: inARow, since: Date.now(), notBefore: 0 };
     const gained = Math.floor((Date.now() - before.since) / everyMs);
-    return { left: Math.min(inARow, before.left + gained), since: before.since + gained * everyMs };
+    return { ...before, left: Math.min(inARow, before.left + gained), since: before.since + gained * everyMs };
   }
 }
-
-const everyMs = 120_000;
-const inARow = 10;
 
 /** What is ripe for the organisation; null: nothing now, and whatever is to come has its wake-up. `lookUpAt`: when unknown ones may be looked for. */
 export async function readWaiting(
@@ -86,11 +96,13 @@ export async function readWaiting(
   const [clock] = await tx.manager.query<{ now: Date }[]>("SELECT clock_timestamp() AS now");
   const readAt = clock?.now ?? new Date();
   if (connection.pullNotBefore !== null && connection.pullNotBefore > readAt) return null;
-  const all = await tx.manager.find(WebhookEvent, {
-    where: { workspaceId, connectionId, status: "RECEIVED" },
-    order: { id: "ASC" },
-    take: eventsAtOnce,
-  });
+  // Apart, so that any number of those that must wait hides none of the others.
+  const settling = In(["PAYMENT", "CREDITNOTE", "OVERPAYMENT", "PREPAYMENT"]);
+  const all: WebhookEvent[] = [];
+  for (const category of [settling, Not(settling)]) {
+    const where = { workspaceId, connectionId, status: "RECEIVED" as const, category };
+    all.push(...(await tx.manager.find(WebhookEvent, { where, order: { id: "ASC" }, take: eventsAtOnce })));
+  }
   const due = await tx.manager.find(Invoice, {
     where: { workspaceId, connectionId, pullDueAt: Not(IsNull()), xeroId: Not(IsNull()) },
     order: { pullDueAt: "ASC" },
@@ -105,12 +117,12 @@ export async function readWaiting(
   ]);
   const xeroIds = new Map(invoices.map(({ id, xeroId }) => [id, xeroId ?? ""]));
   const invoicesOf = new Map(
-    payments.map(({ xeroPaymentId, invoiceId }) => [xeroPaymentId ?? "", [xeroIds.get(invoiceId) ?? ""]]),
+    payments.map(({ xeroPaymentId, invoiceId }) => [xeroPaymentId ?? "", xeroIds.get(invoiceId) ?? ""]),
   );
   const ours = new Map(invoices.map((invoice) => [invoice.xeroId ?? "", invoice]));
   const isUnknown = ({ category, resourceId }: WebhookEvent): boolean =>
     isCredit(category) || (category === "PAYMENT" && !invoicesOf.has(resourceId));
-  const invoiceOf = ({ resourceId }: WebhookEvent): string => invoicesOf.get(resourceId)?.[0] ?? resourceId;
+  const invoiceOf = ({ resourceId }: WebhookEvent): string => invoicesOf.get(resourceId) ?? resourceId;
   const now = readAt.getTime();
   let wakeAt = Infinity;
   /** The group, if it need not wait until then. */

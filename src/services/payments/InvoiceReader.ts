@@ -47,6 +47,15 @@ export class InvoiceReader {
     return outcomes;
   }
 
+  /** Those of the invoices, by Xero's ids, that are ours. */
+  async ours({ workspaceId, id: connectionId }: Connection, xeroIds: string[]): Promise<string[]> {
+    if (xeroIds.length === 0) return [];
+    const found = await this.database.inWorkspace(workspaceId, (tx) =>
+      tx.manager.find(Invoice, { where: { workspaceId, connectionId, xeroId: In(xeroIds) }, select: { xeroId: true } }),
+    );
+    return found.flatMap(({ xeroId }) => xeroId ?? []);
+  }
+
   /** Those of the answers that are of invoices of ours and may tell something new. */
   async news(
     { workspaceId, id: connectionId }: Connection,

@@ -21,7 +21,7 @@ import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { accountProblem } from "../accounts.js";
 import { loadIntegration } from "../Integrations.js";
 import { find } from "../loading.js";
-import { openBatch, takeLease, type TakenBatch } from "../sync/batchRows.js";
+import { isAnswer, openBatch, takeLease, type TakenBatch } from "../sync/batchRows.js";
 import { backOffMs } from "../sync/outcomes.js";
 import { syncError } from "../sync/syncErrors.js";
 import { failedPayment, paymentInDoubt, paymentNeverArrives } from "./paymentErrors.js";
@@ -61,9 +61,9 @@ export class PaymentBook {
 
   /**
    * Claims payments that can go, up to one batch, and writes down exactly what is about to be sent; from this commit on it may have been. What is
-   * known to fail is FAILED before any call. Null where nothing is left to send.
+   * known to fail is FAILED before any call; REFUSED where that was all. Null where nothing is left to send.
    */
-  async claim({ workspaceId, id: connectionId }: Connection): Promise<OpenPayments | null> {
+  async claim({ workspaceId, id: connectionId }: Connection): Promise<OpenPayments | "REFUSED" | null> {
     const readAt = performance.now();
     return this.database.inWorkspace(workspaceId, async (tx) => {
       const connection = await find(tx, Connection, connectionId, { lock: "share" });
@@ -80,7 +80,7 @@ export class PaymentBook {
       const { paymentAccountId: accountId } = connection;
       const account = accountId && (await tx.manager.findOneBy(Account, { workspaceId, connectionId, accountId }));
       const payloads: PaymentPayload[] = [];
-      for (const payment of alone ? due.slice(0, 1) : due) {
+      for (const payment of alone ? due.slice(0, 1) : due.filter(({ pushFailures }) => pushFailures < aloneAfter)) {
         const invoice = invoices.get(payment.invoiceId);
         const problem = invoice && problemOf(payment, invoice, connection, account || null);
         if (problem) await fail(tx, payment, problem);
@@ -94,7 +94,7 @@ export class PaymentBook {
           });
         }
       }
-      if (payloads.length === 0) return null;
+      if (payloads.length === 0) return due.length > 0 ? "REFUSED" : null;
       const memberIds = payloads.map(({ reference }) => reference);
       const batch = await openBatch(
         tx,
@@ -166,12 +166,12 @@ export class PaymentBook {
         const result = results.get(payment.id);
         if (result && "payment" in result) await arrive(tx, payment, open.connection.id, result.payment);
         else if (result) await fail(tx, payment, result.refused);
-        else if (lookedUp) await putBack(tx, payment, { error: paymentNeverArrives, counts: true, resent: true });
+        else if (lookedUp) await putBack(tx, payment, { error: paymentNeverArrives, counts: true });
         else silent += 1;
       }
       if (silent === 0) await done(tx, open);
       // The same key would bring the same silence, so the next step is a look-up.
-      else await this.doubtIn(tx, open, { kind: "KEY_REUSED", xeroMessages: [] });
+      else await this.doubtIn(tx, open, { kind: "KEY_REUSED", status: undefined, xeroMessages: [] });
     });
   }
 
@@ -225,13 +225,13 @@ export class PaymentBook {
   private async doubtIn(
     tx: WorkspaceTransaction,
     open: OpenPayments,
-    failure: Pick<XeroFailure, "kind" | "xeroMessages">,
+    failure: Pick<XeroFailure, "kind" | "status" | "xeroMessages">,
   ): Promise<void> {
     const { batch } = open;
     const doubts = batch.doubts + 1;
     await putOff(tx, open, backOffMs(doubts), {
       doubts,
-      serverErrors: batch.serverErrors + (failure.kind === "SERVER_ERROR" || failure.kind === "OFFLINE" ? 1 : 0),
+      serverErrors: batch.serverErrors + (isAnswer(failure) ? 1 : 0),
       keyReused: batch.keyReused || failure.kind === "KEY_REUSED",
     });
     for (const payment of await membersOf(tx, batch.id)) {

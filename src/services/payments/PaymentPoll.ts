@@ -6,6 +6,7 @@
  * A page that was read is never read again, however often the poll is interrupted: pages are in the order of ids, and what changes meanwhile
  * moves others to later pages only (https://developer.xero.com/documentation/api/accounting/requests-and-responses, paging and If-Modified-Since).
  */
+import { randomUUID } from "node:crypto";
 import { In } from "typeorm";
 import { type Database, type WorkspaceTransaction } from "../../database.js";
 import { Connection } from "../../entities/Connection.js";
@@ -129,15 +130,14 @@ export class PaymentPoll {
     return [...applied.values()].filter((outcome) => outcome === "CHANGED").length;
   }
 
-  private async finish(tx: WorkspaceTransaction, { connectionId }: Begun, changed: number): Promise<void> {
+  private async finish(tx: WorkspaceTransaction, { connectionId, pollId }: Begun, changed: number): Promise<void> {
     // Whether webhooks arrive is told by any event, for the organisation may have nothing else to tell.
     await tx.manager.query(
-      `UPDATE payment_poll SET changed_until = greatest(changed_until, seen_until), since = NULL, page = 1, answered_at = NULL, seen_until = NULL,
-         found_at = CASE WHEN $3 THEN now() ELSE found_at END,
+      `UPDATE payment_poll SET changed_until = greatest(changed_until, seen_until), since = NULL, page = 1, answered_at = NULL, seen_until = NULL, poll_id = NULL,
          due_at = now() + $4 * interval '1 ms' * CASE WHEN NOT $3 AND EXISTS (
            SELECT FROM webhook_event WHERE workspace_id = $1 AND connection_id = $2 AND received_at > now() - $5 * interval '1 ms') THEN $6 ELSE 1 END
-       WHERE workspace_id = $1 AND connection_id = $2`,
-      [tx.workspaceId, connectionId, changed > 0, this.everyMs, arrivingMs, whileHealthy],
+       WHERE workspace_id = $1 AND connection_id = $2 AND poll_id = $7`,
+      [tx.workspaceId, connectionId, changed > 0, this.everyMs, arrivingMs, whileHealthy, pollId],
     );
   }
 }
@@ -145,6 +145,7 @@ export class PaymentPoll {
 /** A poll that has begun. */
 interface Begun {
   connectionId: string;
+  pollId: string;
   since: Date;
   page: number;
 }
@@ -158,12 +159,25 @@ async function begin(
   const connection = await find(tx, Connection, connectionId);
   const { enabled } = await loadIntegration(tx);
   if (connection?.connectionStatus !== "CONNECTED" || !enabled) return null;
-  const state = await tx.manager.findOneBy(PollState, { workspaceId, connectionId });
+  const key = { workspaceId, connectionId };
+  const state = await tx.manager.findOne(PollState, { where: key, lock: { mode: "pessimistic_write" } });
   if (!state) return null;
-  const since = state.since ?? new Date((state.changedUntil ?? connection.connectedAt).getTime() - overlapMs);
-  if (state.since === null)
-    await tx.manager.update(PollState, { workspaceId, connectionId }, { since, page: 1, seenUntil: null });
-  return { connection, state: { connectionId, since, page: state.since === null ? 1 : state.page } };
+  if (state.pollId !== null && state.since !== null) {
+    return { connection, state: { connectionId, pollId: state.pollId, since: state.since, page: state.page } };
+  }
+  const from = state.changedUntil ?? (await firstSyncedAt(tx, connectionId)) ?? connection.connectedAt;
+  const begun = { pollId: randomUUID(), since: new Date(from.getTime() - overlapMs), page: 1 };
+  await tx.manager.update(PollState, key, { ...begun, answeredAt: null, seenUntil: null });
+  return { connection, state: { connectionId, ...begun } };
+}
+
+/** Before that nothing of ours could change in Xero. A consent may be much newer, and the link have been down for long. */
+async function firstSyncedAt(tx: WorkspaceTransaction, connectionId: string): Promise<Date | null> {
+  const [row] = await tx.manager.query<{ at: Date | null }[]>(
+    "SELECT min(synced_at) AS at FROM invoice WHERE workspace_id = $1 AND connection_id = $2 AND xero_id IS NOT NULL",
+    [tx.workspaceId, connectionId],
+  );
+  return row?.at ?? null;
 }
 
 /**
@@ -172,16 +186,17 @@ async function begin(
  */
 async function notePage(
   tx: WorkspaceTransaction,
-  { connectionId }: Begun,
+  { connectionId, pollId }: Begun,
   { page, elements, answeredAt }: ChangedPage<XeroInvoiceAnswer>,
 ): Promise<void> {
   await tx.manager.query(
-    `UPDATE payment_poll SET page = $3 + 1,
-       answered_at = CASE WHEN $3 = 1 THEN $4 ELSE answered_at END,
+    `UPDATE payment_poll SET page = greatest(page, $3 + 1),
+       answered_at = CASE WHEN $3 = 1 THEN least(answered_at, $4) ELSE answered_at END,
        seen_until = greatest(seen_until, (
-         SELECT max(stamp) FROM unnest($5::timestamptz[]) AS stamp WHERE $3 = 1 AND $4::timestamptz IS NULL OR stamp <= CASE WHEN $3 = 1 THEN $4 ELSE answered_at END))
-     WHERE workspace_id = $1 AND connection_id = $2 AND since IS NOT NULL`,
-    [tx.workspaceId, connectionId, page, answeredAt ?? null, elements.map(({ updatedAt }) => updatedAt)],
+         SELECT max(stamp) FROM unnest($5::timestamptz[]) AS stamp
+         WHERE $3 = 1 AND $4::timestamptz IS NULL OR stamp <= CASE WHEN $3 = 1 THEN $4 ELSE answered_at END))
+     WHERE workspace_id = $1 AND connection_id = $2 AND poll_id = $6`,
+    [tx.workspaceId, connectionId, page, answeredAt ?? null, elements.map(({ updatedAt }) => updatedAt), pollId],
   );
 }
 

@@ -11,6 +11,7 @@ import { enqueue } from "../../jobs/queue.js";
 import { type XeroPaymentAnswer } from "../../xero/answers.js";
 import { XeroFailure } from "../../xero/XeroFailure.js";
 import { type XeroGateway } from "../../xero/XeroGateway.js";
+import { type OrganisationData } from "../OrganisationData.js";
 import { isTransient } from "../sync/syncErrors.js";
 import { type OpenPayments, PaymentBook, type PaymentResult } from "./PaymentBook.js";
 import { refusedPayment } from "./paymentErrors.js";
@@ -33,6 +34,7 @@ export class PaymentPusher {
   constructor(
     private readonly database: Database,
     private readonly gateway: XeroGateway,
+    private readonly organisationData: OrganisationData,
     private readonly options: PaymentPusherOptions,
   ) {
     this.book = new PaymentBook(database, options.leaseMs);
@@ -55,8 +57,22 @@ export class PaymentPusher {
     if (open) return this.goOn(open);
     const ending = await this.book.claimDelete(connection);
     if (ending) return this.end(connection, ending);
+    const stale = await this.refreshData(connection);
+    if (stale) return stale;
     const claimed = await this.book.claim(connection);
+    if (claimed === "REFUSED") return null;
     return claimed ? this.send(claimed) : "NOTHING";
+  }
+
+  /** So that nothing is sent into a period that was closed this morning. What keeps the copy from being read, and does not pass, keeps back nothing. */
+  private async refreshData(connection: Connection): Promise<XeroFailure | null> {
+    try {
+      await this.organisationData.refreshWhereOld(connection);
+    } catch (error) {
+      if (!(error instanceof XeroFailure)) throw error;
+      if (isTransient(error)) return error;
+    }
+    return null;
   }
 
   private async goOn(open: OpenPayments): Promise<XeroFailure | null> {
@@ -94,7 +110,9 @@ export class PaymentPusher {
       const results = new Map<string, PaymentResult>();
       for (const outcome of outcomes) {
         const reference = (outcome.ok ? outcome.payment.reference : outcome.reference)?.toLowerCase() ?? "";
-        const id = open.memberIds.length === 1 ? (open.memberIds[0] ?? "") : reference;
+        // Of one alone it is clear which it is.
+        const [only, ...others] = open.memberIds;
+        const id = outcomes.length === 1 && others.length === 0 ? (only ?? "") : reference;
         results.set(id, outcome.ok ? { payment: outcome.payment } : { refused: refusedPayment(outcome.messages) });
       }
       await this.book.settle(open, results, { lookedUp: false });

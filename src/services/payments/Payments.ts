@@ -97,7 +97,7 @@ export class Payments {
         paidOn: await dayOf(tx, payment.paymentDate),
         xeroPaymentId: null,
         createdAt: new Date(),
-        ...(payment.paid && (await wayToXero(tx))),
+        ...(payment.paid && payment.include && (await wayToXero(tx))),
       });
       await this.finish(tx, invoice, id, "RECEIVED");
       return tx.manager.findOneByOrFail(Payment, { workspaceId, id });
@@ -121,18 +121,29 @@ export class Payments {
    */
   async setPaid(viewer: Viewer, id: string, paid: boolean): Promise<Payment> {
     if (!paid) return this.reverse(viewer, id);
-    return this.change(viewer, id, async (payment, tx) => {
+    return this.change(viewer, id, async (payment, tx, invoice) => {
       refuseXeros(payment, "id", "whether it went through is Xero's to say");
       if (payment.paid) return null;
-      return { columns: { paid: true, ...(await pushedAgain(tx, payment)) }, kind: "CHANGED" };
+      if (invoice.status === "VOIDED" || invoice.voidRequested) {
+        throw badInput({ field: "id", reason: `is a payment of invoice ${invoice.number}, which is voided` });
+      }
+      return { columns: { paid: true, reversedHere: false, ...(await pushedAgain(tx, payment)) }, kind: "CHANGED" };
     });
   }
 
-  /** Lets a payment or credit count towards the invoice's totals, or leaves it out. Repeats change nothing. Throws NOT_FOUND. */
+  /**
+   * Lets a payment or credit count towards the invoice's totals, or leaves it out; one of ours that is left out does not go to Xero any more. Repeats
+   * change nothing. Throws NOT_FOUND.
+   */
   async setIncluded(viewer: Viewer, id: string, include: boolean): Promise<Payment> {
-    return this.change(viewer, id, (payment) =>
-      Promise.resolve(payment.include === include ? null : { columns: { include }, kind: "CHANGED" }),
-    );
+    return this.change(viewer, id, async (payment, tx) => {
+      if (payment.include === include) return null;
+      // One that does not count here has no business there: it is most likely the same money as another.
+      const isHere =
+        payment.source === "PLATFORM" && payment.paid && payment.xeroPaymentId === null && payment.pushBatchId === null;
+      const way = isHere ? (include ? await wayToXero(tx) : noWay) : {};
+      return { columns: { include, ...way }, kind: "CHANGED" };
+    });
   }
 
   /**
@@ -144,6 +155,9 @@ export class Payments {
       refuseXeros(payment, "id", "it is never sent there");
       const isNew = payment.syncStatus === "NOT_SYNCED";
       if (payment.syncStatus !== "FAILED" && !isNew) return null;
+      if (!payment.include && payment.pushAction !== "DELETE") {
+        throw badInput({ field: "id", reason: "is a payment that is left out of the total; include it first" });
+      }
       if (isNew && !payment.paid) throw badInput({ field: "id", reason: "is a payment that has not gone through" });
       if (isNew || payment.pushAction === "CREATE") {
         const { pushPayments } = await loadIntegration(tx);
@@ -181,7 +195,9 @@ export class Payments {
       return { invoice: found, connection: await requireLink(tx, found) };
     });
     try {
-      await this.reader.read(connection, [invoice.xeroId ?? ""], { source: "XERO_SYNC", background: false });
+      const xeroId = invoice.xeroId ?? "";
+      const applied = await this.reader.read(connection, [xeroId], { source: "XERO_SYNC", background: false });
+      if (!applied.has(xeroId)) throw notFound("invoice in Xero");
     } catch (error) {
       throw error instanceof XeroFailure ? unavailable(error) : error;
     }
@@ -232,18 +248,21 @@ async function wayToXero(tx: WorkspaceTransaction): Promise<Columns> {
     : {};
 }
 
+const noWay: Columns = { pushAction: null, syncStatus: "NOT_SYNCED", syncError: null, pushNotBefore: null };
+
 /** A payment that is taken back: what is under way to Xero is seen to when it has arrived, what is there is to be deleted. */
 function takenBack({ xeroPaymentId, pushBatchId }: Payment): Columns {
   const fresh = { syncError: null, pushNotBefore: null, pushFailures: 0 };
-  if (xeroPaymentId !== null) return { paid: false, ...fresh, pushAction: "DELETE", syncStatus: "QUEUED" };
-  if (pushBatchId !== null) return { paid: false };
-  return { paid: false, ...fresh, pushAction: null, syncStatus: "NOT_SYNCED" };
+  const back = { paid: false, reversedHere: true };
+  if (xeroPaymentId !== null) return { ...back, ...fresh, pushAction: "DELETE", syncStatus: "QUEUED" };
+  if (pushBatchId !== null) return back;
+  return { ...back, ...fresh, pushAction: null, syncStatus: "NOT_SYNCED" };
 }
 
 /** What becomes of the way to Xero of a payment that has gone through after all. */
 async function pushedAgain(tx: WorkspaceTransaction, payment: Payment): Promise<Columns> {
   const { xeroPaymentId, pushBatchId, pushAction, syncStatus, pushNotBefore } = payment;
-  if (xeroPaymentId === null) return pushBatchId === null ? wayToXero(tx) : {};
+  if (xeroPaymentId === null) return pushBatchId === null && payment.include ? wayToXero(tx) : {};
   if (pushAction !== "DELETE") {
     throw badInput({ field: "id", reason: "is a payment that was deleted in Xero, for good; record a new one" });
   }

@@ -167,14 +167,16 @@ async function keepKnown(
   existing: Payment,
   facts: { amount: string; paidOn: string; reference: string | null },
 ): Promise<void> {
-  if (existing.source === "PLATFORM" || (existing.xeroAsOf !== null && existing.xeroAsOf > readAt)) return;
+  if (existing.invoiceId !== invoice.id || (existing.xeroAsOf !== null && existing.xeroAsOf >= readAt)) return;
   const { amount, paidOn, reference } = existing;
-  const same = amount === facts.amount && paidOn === facts.paidOn && reference === facts.reference;
-  if (same && existing.paid && existing.invoiceId === invoice.id) return;
+  const ours = existing.source === "PLATFORM";
+  const same = ours || (amount === facts.amount && paidOn === facts.paidOn && reference === facts.reference);
+  // One of ours that is not paid was taken back here, or a read that was behind the times did not show it.
+  if (same && (existing.paid || (ours && (existing.reversedHere || existing.pushAction !== null)))) return;
   await tx.manager.update(
     Payment,
     { workspaceId: tx.workspaceId, id: existing.id },
-    { ...facts, paid: true, invoiceId: invoice.id, paymentDate: midnight(facts.paidOn), xeroAsOf: readAt },
+    { ...(!ours && { ...facts, paymentDate: midnight(facts.paidOn) }), paid: true, xeroAsOf: readAt },
   );
   changes.push({ paymentId: existing.id, kind: "CHANGED" });
 }

@@ -102,8 +102,6 @@ interface Again {
   waitMs?: number | undefined;
   /** At least so many are counted. */
   failures?: number;
-  /** The next one goes out under another key. */
-  resent?: boolean;
 }
 
 /** Puts the payment back in the queue; after too many failures it has FAILED. */
@@ -117,7 +115,6 @@ export async function putBack(tx: WorkspaceTransaction, payment: Payment, again:
     syncError: null,
     pushBatchId: null,
     pushFailures,
-    ...(again.resent && { pushResent: true }),
   });
   const rows: unknown = await tx.manager.query(
     `UPDATE payment p SET push_not_before = now() + $3 * interval '1 ms' FROM invoice i

@@ -12,7 +12,7 @@ import { record } from "../../subscriptions/eventLog.js";
  * way for it, one to be taken back in any case.
  */
 export const isSendable = `p.push_action IS NOT NULL AND p.sync_status = 'QUEUED' AND p.push_batch_id IS NULL
-  AND (p.push_action = 'DELETE' OR i.xero_status NOT IN ('DRAFT', 'SUBMITTED') AND i.sync_status NOT IN ('QUEUED', 'SYNCING', 'UNCERTAIN'))`;
+  AND (p.push_action = 'DELETE' OR p.include AND i.xero_status NOT IN ('DRAFT', 'SUBMITTED') AND i.sync_status NOT IN ('QUEUED', 'SYNCING', 'UNCERTAIN'))`;
 
 /** Wakes the sending of payments to the organisation where one of these invoices has any that can go. */
 export async function wakePayments(
@@ -57,11 +57,26 @@ async function requeue(tx: WorkspaceTransaction, condition: string, value: unkno
   }
 }
 
-/** Payments are not sent any more: what has not gone out yet stays here; what is under way, and what was taken back, is seen to its end. */
-export async function stopPushing(tx: WorkspaceTransaction): Promise<void> {
-  await tx.manager.query(
+/** Payments, or those of one invoice, are not sent any more: what has not gone out yet stays here; what is under way, and what was taken back, is seen to its end. */
+export async function stopPushing(tx: WorkspaceTransaction, invoiceId?: string): Promise<void> {
+  const rows: unknown = await tx.manager.query(
     `UPDATE payment SET push_action = NULL, sync_status = 'NOT_SYNCED', sync_error = NULL, push_not_before = NULL
-     WHERE workspace_id = $1 AND push_action = 'CREATE' AND push_batch_id IS NULL`,
-    [tx.workspaceId],
+     WHERE workspace_id = $1 AND push_action = 'CREATE' AND push_batch_id IS NULL AND ($2::uuid IS NULL OR invoice_id = $2)
+     RETURNING id, invoice_id AS "invoiceId"`,
+    [tx.workspaceId, invoiceId ?? null],
   );
+  for (const { id, invoiceId: of } of (rows as [{ id: string; invoiceId: string }[]])[0]) {
+    record(tx, { topic: "PAYMENT", invoiceId: of, paymentId: id, paymentEventKind: "CHANGED" });
+  }
+}
+
+/** The link to the organisation is up again: what waited for it waits no longer. */
+export async function hastenPayments(tx: WorkspaceTransaction, connectionId: string): Promise<void> {
+  await tx.manager.query(
+    `UPDATE payment p SET push_not_before = NULL FROM invoice i
+     WHERE p.workspace_id = $1 AND p.push_action = 'CREATE' AND p.sync_status = 'QUEUED' AND p.push_batch_id IS NULL
+       AND i.workspace_id = $1 AND i.id = p.invoice_id AND i.connection_id = $2`,
+    [tx.workspaceId, connectionId],
+  );
+  enqueue(tx, "pay", { workspaceId: tx.workspaceId, connectionId });
 }

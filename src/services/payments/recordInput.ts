@@ -83,7 +83,8 @@ export function checkAgainst(invoice: Invoice, { amount }: RecordedPayment): voi
   const problems = new Problems();
   if (invoice.status === "DRAFT")
     problems.add("input.invoiceId", `is invoice ${invoice.number}, a draft; approve it first`);
-  if (invoice.status === "VOIDED") problems.add("input.invoiceId", `is invoice ${invoice.number}, which is voided`);
+  if (invoice.status === "VOIDED" || invoice.voidRequested)
+    problems.add("input.invoiceId", `is invoice ${invoice.number}, which is voided`);
   problems.throwIfAny();
   if (new Big(amount).gt(invoice.amountDue)) {
     const due = new Big(invoice.amountDue).lt(0) ? "0.00" : invoice.amountDue;

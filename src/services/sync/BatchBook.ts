@@ -26,6 +26,7 @@ import {
   databaseNow,
   dueAttempts,
   findNext,
+  isAnswer,
   type Next,
   openBatch,
   release,
@@ -236,7 +237,9 @@ export class BatchBook {
       const changes: Change[] = [];
       const silent: SyncAttempt[] = [];
       const archived: Member[] = [];
-      const recheckAt = new Date((await databaseNow(tx)).getTime() + this.options.keyLifeMs);
+      const now = await databaseNow(tx);
+      const recheckAt = new Date(now.getTime() + this.options.keyLifeMs);
+      const seen = await seenUntil(tx, batch);
       for (const member of batch.members) {
         const { attempt, invoice } = member;
         const found = byAttempt.get(attempt.id) ?? [];
@@ -245,8 +248,12 @@ export class BatchBook {
         const arrival = standing[0] ?? found[0];
         const error = given.refused.get(attempt.id);
         if (standing.length > 1) changes.push(refusal(attempt, ambiguous(invoice)));
-        else if (arrival) changes.push(taken(arrival, batch.connection.id, recheckAt));
-        else if (error?.code === "CONTACT_ARCHIVED" && member.written.contactId !== undefined) archived.push(member);
+        else if (arrival) {
+          const isLate = arrival.outcome === "ADOPTED" || batch.doubts > 0;
+          const connectionId = batch.connection.id;
+          const known = { connectionId, now, recheckAt, isLate, seenUntil: seen.get(invoice.id) ?? null };
+          changes.push(taken(arrival, known));
+        } else if (error?.code === "CONTACT_ARCHIVED" && member.written.contactId !== undefined) archived.push(member);
         else if (error) changes.push({ ...refusal(attempt, error), invoice: { voidRequested: false } });
         else silent.push(attempt);
       }
@@ -265,7 +272,7 @@ export class BatchBook {
       if (given.lookedUp || silent.length === 0) await release(tx, batch.id);
       // The same key would bring the same silence, so the next step is a look-up.
       else await this.doubtIn(tx, batch, silent, { kind: "KEY_REUSED", xeroMessages: [] });
-      if (given.arrivals.some(({ outcome }) => outcome === "ADOPTED")) {
+      if (changes.some(({ invoice }) => invoice?.pullDueAt)) {
         enqueue(tx, "pull", { workspaceId: tx.workspaceId, connectionId: batch.connection.id });
       }
       await wakePayments(
@@ -336,14 +343,12 @@ export class BatchBook {
     attempts: SyncAttempt[],
     failure: Pick<XeroFailure, "kind" | "status" | "retryAfterMs" | "xeroMessages">,
   ): Promise<void> {
-    const { kind, status, retryAfterMs } = failure;
+    const { kind, retryAfterMs } = failure;
     const notBefore = new Date((await databaseNow(tx)).getTime() + (retryAfterMs ?? backOffMs(batch.doubts + 1)));
-    // A gateway that lost patience (502, 504) says nothing of what goes on behind it: that is no answer.
-    const answered = (kind === "SERVER_ERROR" || kind === "OFFLINE") && status !== 502 && status !== 504;
     await tx.manager.query(
       `UPDATE sync_batch SET doubts = doubts + 1, server_errors = server_errors + $3, key_reused = key_reused OR $4, not_before = $5, lease_until = now()
        WHERE workspace_id = $1 AND id = $2`,
-      [tx.workspaceId, batch.id, answered ? 1 : 0, kind === "KEY_REUSED", notBefore],
+      [tx.workspaceId, batch.id, isAnswer(failure) ? 1 : 0, kind === "KEY_REUSED", notBefore],
     );
     await applyChanges(
       tx,
@@ -357,6 +362,17 @@ export class BatchBook {
     );
     wakeAt(tx, batch.connection.id, [notBefore]);
   }
+}
+
+/** Xero's time stamps of what was read of the batch's invoices, which are held from here on. */
+async function seenUntil(tx: WorkspaceTransaction, { members }: OpenBatch): Promise<Map<string, Date | null>> {
+  const invoices = await tx.manager.find(Invoice, {
+    where: { workspaceId: tx.workspaceId, id: In(members.map(({ invoice }) => invoice.id)) },
+    select: { workspaceId: true, id: true, xeroUpdatedAt: true },
+    order: { id: "ASC" },
+    lock: { mode: "pessimistic_write" },
+  });
+  return new Map(invoices.map(({ id, xeroUpdatedAt }) => [id, xeroUpdatedAt]));
 }
 
 /** The batch with its attempts and invoices, as whoever sends it or looks it up needs it. */

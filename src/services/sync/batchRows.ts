@@ -146,6 +146,11 @@ export async function release(tx: WorkspaceTransaction, batchId: string): Promis
   await tx.manager.update(SyncBatch, { workspaceId, id: batchId }, { state: "DONE", body: "" });
 }
 
+/** Whether Xero itself failed, and so remembers that under the key: a gateway that lost patience (502, 504) says nothing of what goes on behind it. */
+export function isAnswer({ kind, status }: Pick<XeroFailure, "kind" | "status">): boolean {
+  return (kind === "SERVER_ERROR" || kind === "OFFLINE") && status !== 502 && status !== 504;
+}
+
 /** The batch's attempts that have no outcome yet. */
 export async function attemptsOf(tx: WorkspaceTransaction, batchId: string): Promise<SyncAttempt[]> {
   return tx.manager.find(SyncAttempt, {

@@ -9,6 +9,7 @@ import { record } from "../../subscriptions/eventLog.js";
 import { type Viewer } from "../../viewer.js";
 import { loadIntegration, type Readiness } from "../Integrations.js";
 import { find } from "../loading.js";
+import { stopPushing } from "../payments/pushQueue.js";
 import { isDue } from "./dueInvoices.js";
 import { queueRun } from "./queueRun.js";
 import { lostConnection, switchedOff } from "./syncErrors.js";
@@ -59,6 +60,7 @@ export async function voidInvoice(tx: WorkspaceTransaction, invoice: Invoice, { 
       updatedAt: new Date(),
     });
     if (now !== syncStatus) record(tx, { topic: "SYNC", invoiceId: invoice.id, syncStatus: now });
+    await stopPushing(tx, invoice.id);
     return;
   }
   const connection = await requireLink(tx, invoice);

@@ -22,12 +22,26 @@ export interface Arrival {
   outcome: "CREATED" | "UPDATED" | "ADOPTED";
 }
 
+/** What is known when an invoice has arrived, by PostgreSQL's clock. */
+export interface Arriving {
+  connectionId: string;
+  now: Date;
+  /** When one that was sent under more than one key is looked at again, lest it be there twice. */
+  recheckAt: Date;
+  /** Its answer may be an old one: it was there before, or was asked for more than once. */
+  isLate: boolean;
+  /** Xero's time stamp of what was read of it meanwhile. */
+  seenUntil: Date | null;
+}
+
 /**
- * The change for an invoice that Xero has as it was sent: its ids and number there, and what differs from ours as a warning. One that was
- * sent under more than one key is looked at again at `recheckAt`, lest it be there twice.
+ * The change for an invoice that Xero has as it was sent: its ids and number there, and what differs from ours as a warning. What a newer read has
+ * shown of its state stays, and after a late answer it is read once more, for it may have been paid or voided by now.
  */
-export function taken({ member, answer, outcome }: Arrival, connectionId: string, recheckAt: Date): Change {
+export function taken({ member, answer, outcome }: Arrival, arriving: Arriving): Change {
+  const { connectionId, now, recheckAt, isLate, seenUntil } = arriving;
   const { attempt, invoice } = member;
+  const isNewest = seenUntil === null || answer.updatedAt >= seenUntil;
   const isVoid = attempt.action === "VOID";
   return {
     attempt,
@@ -39,19 +53,17 @@ export function taken({ member, answer, outcome }: Arrival, connectionId: string
       connectionId,
       xeroId: answer.invoiceId,
       xeroInvoiceNumber: answer.invoiceNumber ?? null,
-      xeroStatus: answer.status,
-      xeroUpdatedAt: answer.updatedAt,
-      syncedAt: new Date(),
+      ...(isNewest && { xeroStatus: answer.status, xeroUpdatedAt: answer.updatedAt }),
+      syncedAt: now,
       ...(attempt.resent && { recheckAt }),
-      // It may have been there for a while, and been paid.
-      ...(outcome === "ADOPTED" && { pullDueAt: new Date() }),
+      ...(isLate && { pullDueAt: now }),
       ...(isVoid
         ? { status: "VOIDED", voidRequested: false }
         : {
             sentRevision: attempt.revision ?? invoice.revision,
             syncWarnings: [...invoice.syncWarnings, ...answer.warnings],
             sentContent: contentOf(answer),
-            xeroWarnings: warningsOf(invoice, null, answer),
+            ...(isNewest && { xeroWarnings: warningsOf(invoice, null, answer) }),
           }),
     },
   };
