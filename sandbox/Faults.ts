@@ -31,6 +31,7 @@ export type Match = z.infer<typeof matchSchema>;
 const faultKinds = [
   "500-before-write",
   "500-after-write",
+  "504-while-working",
   "lost-answer",
   "lost-request",
   "503-maintenance",

@@ -24,6 +24,11 @@ export async function interfered(
   entry.fault = fault?.wish.fault;
   const early = fault && beforeXero(world, fault);
   if (early) return early;
+  if (fault?.wish.fault === "504-while-working") {
+    // The gateway in front of Xero has lost patience, and Xero knows nothing of that.
+    setTimeout(() => void run(async (work) => work()), fault.wish.ms).unref();
+    return text(504, "Gateway Timeout");
+  }
   await world.holds.pass("before", call);
   await delayed(fault, "before");
   const reply = await run(async (work) => {

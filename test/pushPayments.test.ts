@@ -146,6 +146,34 @@ describe("a payment", () => {
   });
 });
 
+describe("a payment that is left out of the total", () => {
+  it("does not go, before it counts", async () => {
+    const invoice = await syncedInvoice(client);
+    const recorded = await recordPayment(client, invoice.id, { include: false });
+    expect(recorded.syncStatus).toBe("NOT_SYNCED");
+    await expect(change(client, "retryPayment", recorded.id)).rejects.toThrow(/left out/);
+    expect((await afterEcho(invoice)).totalPaymentAmount).toBe("0.01");
+    expect(await paymentsInXero(service, recorded.id)).toEqual([]);
+    expect(await change(client, "setPaymentIncluded", recorded.id, { include: true })).toMatchObject({
+      syncStatus: "QUEUED",
+    });
+    await untilIs(invoice, recorded, "SYNCED");
+    await inXero(recorded);
+  });
+
+  it("or whose invoice is voided before it got there, never goes and does not wait for ever", async () => {
+    const { id } = await saveInvoice(client);
+    const recorded = await recordPayment(client, id);
+    await change(client, "setPaymentPaid", recorded.id, { paid: false });
+    const other = await recordPayment(client, id, { paid: false });
+    await client.ask("mutation ($id: ID!) { voidInvoice(id: $id) { id } }", { id });
+    for (const each of [recorded, other]) {
+      await expect(change(client, "setPaymentPaid", each.id, { paid: true })).rejects.toThrow(/voided/);
+    }
+    expect((await paymentsOf(client, id)).map(({ syncStatus }) => syncStatus)).toEqual(["NOT_SYNCED", "NOT_SYNCED"]);
+  });
+});
+
 describe("a payment is in Xero once", () => {
   it.each([
     "lost-answer",
@@ -171,6 +199,17 @@ describe("a payment is in Xero once", () => {
       syncError: null,
       xeroPaymentId: (await inXero(recorded)).PaymentID,
     });
+    await service.control("switches", { webhookPaused: false });
+    expect((await afterEcho(invoice)).totalPaymentAmount).toBe("40.01");
+  });
+
+  it("after a gateway lost patience while Xero was still at it", async () => {
+    const invoice = await syncedInvoice(client);
+    await service.control("switches", { webhookPaused: true });
+    await service.control("faults", { match: put, fault: "504-while-working", ms: 900, times: 1 });
+    const recorded = await recordPayment(client, invoice.id);
+    await untilIs(invoice, recorded, "SYNCED");
+    await inXero(recorded);
     await service.control("switches", { webhookPaused: false });
     expect((await afterEcho(invoice)).totalPaymentAmount).toBe("40.01");
   });
