@@ -13,7 +13,6 @@ import { enqueue } from "../jobs/queue.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
 import { type XeroGateway } from "../xero/XeroGateway.js";
 import { find, isId } from "./loading.js";
-import { type Applied } from "./payments/applyAnswer.js";
 import { type InvoiceReader } from "./payments/InvoiceReader.js";
 import { suspectDoubles } from "./sync/Doubles.js";
 import { isTransient } from "./sync/syncErrors.js";
@@ -94,7 +93,7 @@ export class Puller {
       if (covered.has(id)) return ["APPLIED", null];
       if (category === "CONTACT" && importsContacts) return ["APPLIED", "changed contacts are imported"];
       if (!invoiceOf.has(id)) return ["IGNORED", `nothing here depends on ${category}`];
-      return outcomeOf(invoiceOf.get(id), applied);
+      return outcomeOf((applied.get(invoiceOf.get(id) ?? "") ?? "UNKNOWN") !== "UNKNOWN");
     });
     await this.database.inWorkspace(connection.workspaceId, (tx) => forgetDue(tx, due));
   }
@@ -111,10 +110,16 @@ export class Puller {
     try {
       const invoiceOf = await this.invoicesOf(connection, payments);
       const ours = await this.reader.ours(connection, [...invoiceOf.values()]);
-      const applied = await this.reader.read(connection, ours, { source: "XERO_WEBHOOK", background: true });
+      const wanted = payments.flatMap(({ resourceId, touchedAt }) => {
+        const xeroId = invoiceOf.get(resourceId) ?? "";
+        const pulledAt = ours.get(xeroId);
+        // Announced beside its invoice, it was most likely shown by the read that this has led to.
+        return pulledAt === undefined || (pulledAt !== null && pulledAt > touchedAt) ? [] : [xeroId];
+      });
+      await this.reader.read(connection, [...new Set(wanted)], { source: "XERO_WEBHOOK", background: true });
       if (credits.length > 0) await this.applyChangedSince(connection, before(credits));
       await this.finish(connection, unknown, (event) => {
-        if (event.category === "PAYMENT") return outcomeOf(invoiceOf.get(event.resourceId), applied);
+        if (event.category === "PAYMENT") return outcomeOf(ours.has(invoiceOf.get(event.resourceId) ?? ""));
         return isTooOld(event)
           ? ["IGNORED", "it is too old to be looked for; syncPayments reads an invoice"]
           : ["APPLIED", "the invoices that changed since were looked at"];
@@ -235,9 +240,8 @@ function waitAfter(failure: XeroFailure): number {
   return failure.retryAfterMs ?? (isTransient(failure) ? backOffMs(4) : longWaitMs);
 }
 
-/** What became of an event about that invoice. */
-function outcomeOf(xeroId: string | undefined, applied: Map<string, Applied>): [WebhookEventStatus, string | null] {
-  const isOurs = xeroId !== undefined && (applied.get(xeroId) ?? "UNKNOWN") !== "UNKNOWN";
+/** What became of an event, now that its invoice was read, if it is ours. */
+function outcomeOf(isOurs: boolean): [WebhookEventStatus, string | null] {
   return isOurs ? ["APPLIED", null] : ["IGNORED", "not an invoice that was sent from here"];
 }
 

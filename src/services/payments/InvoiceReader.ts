@@ -47,13 +47,14 @@ export class InvoiceReader {
     return outcomes;
   }
 
-  /** Those of the invoices, by Xero's ids, that are ours. */
-  async ours({ workspaceId, id: connectionId }: Connection, xeroIds: string[]): Promise<string[]> {
-    if (xeroIds.length === 0) return [];
+  /** Those of the invoices, by Xero's ids, that are ours, with when their last read began. */
+  async ours({ workspaceId, id: connectionId }: Connection, xeroIds: string[]): Promise<Map<string, Date | null>> {
+    if (xeroIds.length === 0) return new Map();
+    const where = { workspaceId, connectionId, xeroId: In(xeroIds) };
     const found = await this.database.inWorkspace(workspaceId, (tx) =>
-      tx.manager.find(Invoice, { where: { workspaceId, connectionId, xeroId: In(xeroIds) }, select: { xeroId: true } }),
+      tx.manager.find(Invoice, { where, select: { xeroId: true, pulledAt: true } }),
     );
-    return found.flatMap(({ xeroId }) => xeroId ?? []);
+    return new Map(found.map(({ xeroId, pulledAt }) => [xeroId ?? "", pulledAt]));
   }
 
   /** Those of the answers that are of invoices of ours and may tell something new. */
