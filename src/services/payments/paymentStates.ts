@@ -82,15 +82,18 @@ export async function patch(tx: WorkspaceTransaction, payment: Payment, columns:
 }
 
 export async function fail(tx: WorkspaceTransaction, payment: Payment, syncError: SyncError): Promise<void> {
-  // One that was taken back before it arrived has no way to go any more.
-  const isOver = payment.pushAction === "CREATE" && !payment.paid;
   const gone: { syncStatus: SyncStatus; syncError: null; pushAction: null } = {
     syncStatus: "NOT_SYNCED",
     syncError: null,
     pushAction: null,
   };
   const free = { pushBatchId: null, pushNotBefore: null };
-  await patch(tx, payment, { ...free, ...(isOver ? gone : { syncStatus: "FAILED", syncError }) });
+  await patch(tx, payment, { ...free, ...(hasNoWay(payment) ? gone : { syncStatus: "FAILED", syncError }) });
+}
+
+/** Whether it was taken back, or left out of the total, before it arrived: then it is not to go any more. */
+function hasNoWay({ pushAction, paid, include }: Payment): boolean {
+  return pushAction === "CREATE" && !(paid && include);
 }
 
 interface Again {
@@ -107,7 +110,7 @@ interface Again {
 /** Puts the payment back in the queue; after too many failures it has FAILED. */
 export async function putBack(tx: WorkspaceTransaction, payment: Payment, again: Again): Promise<void> {
   const pushFailures = Math.max(payment.pushFailures + (again.counts ? 1 : 0), again.failures ?? 0);
-  if (pushFailures >= mostFailures || (payment.pushAction === "CREATE" && !payment.paid)) {
+  if (pushFailures >= mostFailures || hasNoWay(payment)) {
     return fail(tx, payment, { ...again.error, retryable: false });
   }
   await patch(tx, payment, {
