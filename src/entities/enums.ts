@@ -189,5 +189,10 @@ export type AlertState = keyof typeof AlertState;
 export const AlertState = names("OPEN", "RESOLVED");
 registerEnumType(AlertState, { name: "AlertState" });
 
-/** What became of a webhook's event. */
-export type WebhookEventStatus = "RECEIVED" | "APPLIED" | "IGNORED" | "FAILED";
+export type WebhookEventStatus = keyof typeof WebhookEventStatus;
+export const WebhookEventStatus = names("RECEIVED", "APPLIED", "IGNORED", "FAILED");
+registerEnumType(WebhookEventStatus, {
+  name: "WebhookEventStatus",
+  description:
+    "RECEIVED: waits to be applied. IGNORED: nothing here depends on it. FAILED: Xero refused the read; it can be replayed.",
+});
