@@ -34,6 +34,7 @@ import { Pusher } from "./services/sync/Pusher.js";
 import { Schedule } from "./services/sync/Schedule.js";
 import { SyncRuns } from "./services/sync/SyncRuns.js";
 import { TaxRates } from "./services/TaxRates.js";
+import { WebhookEvents } from "./services/WebhookEvents.js";
 import { WebhookInbox } from "./services/WebhookInbox.js";
 import { XeroContacts } from "./services/XeroContacts.js";
 import { EventFeed } from "./subscriptions/EventFeed.js";
@@ -153,6 +154,7 @@ async function start(
       supportItems: new SupportItems(database),
       syncRuns: new SyncRuns(database, integrations),
       taxRates,
+      webhookEvents: new WebhookEvents(database),
       webhookInbox,
       xeroContacts: new XeroContacts(database, gateway),
       webhookUrl: () => publicUrl() + webhookPath,

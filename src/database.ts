@@ -4,7 +4,7 @@
  * `inWorkspace` is how requests and jobs reach a workspace's rows: one short transaction that first gives up the login's rights for
  * those of the unprivileged role and names the workspace; row-level security does the rest, so that a forgotten condition returns
  * nothing rather than somebody else's rows. `asSystem` runs as the owner of the tables, for what belongs to no workspace or to
- * several; its few users are listed by a lint rule.
+ * several, and `asSystemAtOnce` does so for a single statement; their few users are listed by a lint rule.
  *
  * Neither nests, and nothing inside awaits Xero, a lease or another connection: the embedded database has one session underneath, and
  * a second transaction awaited inside the first would wait for ever (the guard throws instead).
@@ -16,7 +16,7 @@ import { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { runMigrations as installQueue } from "graphile-worker";
 import { DataSource, DefaultNamingStrategy, type EntityManager, QueryFailedError } from "typeorm";
-import { types } from "pg";
+import { type PoolClient, types } from "pg";
 import { Account } from "./entities/Account.js";
 import { Alert } from "./entities/Alert.js";
 import { Connection } from "./entities/Connection.js";
@@ -72,6 +72,12 @@ export interface Transaction {
   signal(name: Signal, workspaceId?: string): void;
 }
 
+/** A statement that is planned once per connection, under its name. */
+export interface NamedStatement {
+  name: string;
+  text: string;
+}
+
 /** A transaction of one workspace, seen through row-level security. */
 export interface WorkspaceTransaction extends Transaction {
   readonly workspaceId: string;
@@ -122,14 +128,17 @@ const migrationLock = 4_711_202_611;
 const inside = new AsyncLocalStorage<true>();
 
 /** Deadlock and serialization failure: PostgreSQL rolled back, and the same work may simply run again. */
-const retryable = new Set(["40P01", "40001"]);
+const retryable = new Set<unknown>(["40P01", "40001"]);
 
-function sqlState(error: unknown): string | undefined {
-  return error instanceof QueryFailedError ? (error.driverError as { code?: string }).code : undefined;
+function sqlState(error: unknown): unknown {
+  return error instanceof Error && "code" in error ? error.code : undefined;
 }
 
 /** What a server that restarts, or a connection that breaks, makes of a query or of an attempt to connect. */
-const lostCodes = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "57P01", "57P02", "57P03"]);
+const lostCodes = new Set([
+  ...["ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "EPIPE", "ETIMEDOUT"],
+  ...["57P01", "57P02", "57P03"],
+]);
 
 /** Whether the error says nothing but that the database is gone for the moment. */
 export function isLostDatabase(error: unknown): boolean {
@@ -173,6 +182,24 @@ export class Database {
     return this.transaction(null, work);
   }
 
+  /**
+   * Runs one statement as the owner of the tables. It is a transaction by itself, so this takes one round trip where `asSystem` takes three
+   * at least: for what comes so often that it counts. Emits the signal once committed; throws, and runs it again, as `asSystem` does.
+   */
+  async asSystemAtOnce({ name, text }: NamedStatement, values: unknown[], signal: Signal): Promise<void> {
+    await this.repeated(async () => {
+      const runner = this.source.createQueryRunner();
+      try {
+        const client = (await runner.connect()) as PoolClient;
+        this.options.logger.trace({ sql: text }, "statement");
+        await client.query({ ...(!this.embedded && { name }), text, values });
+      } finally {
+        await runner.release();
+      }
+    });
+    this.signals.emit(signal);
+  }
+
   /** Brings the schema, the job queue and the unprivileged role up to date; safe while other processes do the same. */
   async migrate(): Promise<void> {
     const runner = this.source.createQueryRunner();
@@ -197,15 +224,20 @@ export class Database {
   }
 
   private async transaction<T>(workspaceId: string | null, work: (tx: Transaction) => Promise<T>): Promise<T> {
+    const { result, signals } = await this.repeated(() => this.attempt(workspaceId, work));
+    for (const [name, value] of signals) this.signals.emit(name, value);
+    return result;
+  }
+
+  /** Does the work, and again while PostgreSQL had to roll it back for others' sake; never inside a transaction. */
+  private async repeated<T>(work: () => Promise<T>): Promise<T> {
     if (inside.getStore())
       throw new Error("A transaction was opened inside another: do the work in one, or one after the other.");
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const { result, signals } = await inside.run(true, () => this.attempt(workspaceId, work));
-        for (const [name, value] of signals) this.signals.emit(name, value);
-        return result;
+        return await inside.run(true, work);
       } catch (error) {
-        if (attempt === 4 || !retryable.has(sqlState(error) ?? "")) throw error;
+        if (attempt === 4 || !retryable.has(sqlState(error))) throw error;
         this.options.logger.warn({ attempt, reason: messageOf(error) }, "transaction is run again");
       }
     }

@@ -18,6 +18,7 @@ import { PaymentResolver } from "./resolvers/PaymentResolver.js";
 import { SupportItemResolver } from "./resolvers/SupportItemResolver.js";
 import { SyncAttemptResolver, SyncRunResolver } from "./resolvers/SyncResolver.js";
 import { TaxRateResolver } from "./resolvers/TaxRateResolver.js";
+import { WebhookResolver } from "./resolvers/WebhookResolver.js";
 import {
   AlertSubscription,
   ConnectionStatusSubscription,
@@ -55,6 +56,7 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
       SyncScheduleResolver,
       SyncStatusSubscription,
       TaxRateResolver,
+      WebhookResolver,
       XeroContactResolver,
       XeroOrganisationResolver,
     ],

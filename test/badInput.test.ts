@@ -589,6 +589,7 @@ describe("a value", () => {
     ["id", "{ syncRun(id: %) { id } }"],
     ["invoiceId", "{ payments(invoiceId: %) { nodes { id } } }"],
     ["id", "mutation { approveInvoice(id: %) { id } }"],
+    ["id", "mutation { replayWebhookEvent(id: %) { id } }"],
     ["id", "mutation { selectXeroOrganisation(id: %) { id } }"],
     ["taxRateId", 'mutation { mapTaxRate(taxRateId: %, xeroTaxType: "OUTPUT") { id } }'],
     ["input.id", 'mutation { saveParticipant(input: { id: %, name: "x", planManagement: NOT_NDIS }) { id } }'],
@@ -643,6 +644,7 @@ describe("a value", () => {
     ["participants", (args, variables) => `query ${variables} { participants(${args}) { nodes { id } } }`],
     ["payments", (args, variables) => `query ${variables} { payments(${args}) { nodes { id } } }`],
     ["supportItems", (args, variables) => `query ${variables} { supportItems(${args}) { nodes { id } } }`],
+    ["webhookEvents", (args, variables) => `query ${variables} { webhookEvents(${args}) { nodes { id } } }`],
     [
       "participant.invoices",
       (args, variables) =>
@@ -674,7 +676,7 @@ describe("a value", () => {
 
   it.each(lists)("a cursor that %s never gave is BAD_USER_INPUT", async (_list, query) => {
     const made = (...values: unknown[]) => Buffer.from(JSON.stringify(values)).toString("base64url");
-    const names = ["invoices.newest", "participants", "payments", "supportItems"];
+    const names = ["invoices.newest", "participants", "payments", "supportItems", "webhookEvents"];
     const cursors = [
       "",
       "garbage",
@@ -896,6 +898,7 @@ describe("a role", () => {
       `recordPayment(input: { invoiceId: "${unknownId}", amount: "1.00", paymentDate: "2026-11-16T00:00:00Z" }) { id }`,
     ],
     refreshXeroData: ["admin", "refreshXeroData { enabled }"],
+    replayWebhookEvent: ["bookkeeper", `replayWebhookEvent(id: "${unknownId}") { id }`],
     retryPayment: ["bookkeeper", `retryPayment(id: "${unknownId}") { id }`],
     retrySyncRun: ["bookkeeper", `retrySyncRun(id: "${unknownId}") { id }`],
     reversePayment: ["bookkeeper", `reversePayment(id: "${unknownId}") { id }`],
@@ -947,7 +950,8 @@ describe("a role", () => {
   it("a viewer may read everything", async () => {
     const viewer = await service.client("viewer");
     await viewer.ask(`{ viewer { role } integration { enabled missingSetup webhook { deliveryUrl } } xeroOrganisations { id }
-      taxRates { id } invoices { totalCount } participants { totalCount } payments { totalCount } supportItems { totalCount } }`);
+      taxRates { id } invoices { totalCount } participants { totalCount } payments { totalCount } supportItems { totalCount }
+      webhookEvents { totalCount } }`);
   });
 });
 

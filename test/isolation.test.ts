@@ -29,6 +29,7 @@ interface Workspace {
     payment: string;
     run: string;
     attempt: string;
+    webhookEvent: string;
     /** Of the organisation that only this workspace has connected. */
     account: string;
   };
@@ -64,6 +65,9 @@ async function furnish(name: string, demo: string): Promise<Workspace> {
     "query ($id: ID!) { invoice(id: $id) { syncAttempts { id runId } } }",
     { id: invoice.id },
   );
+  const { webhookEvents } = await client.ask<{ webhookEvents: { nodes: { id: string }[] } }>(
+    "{ webhookEvents(first: 1) { nodes { id } } }",
+  );
   const accounts = await service.control<{ id: string; type: string }[]>(`accounts?tenant=${own.tenantId}`);
   return {
     name,
@@ -79,6 +83,7 @@ async function furnish(name: string, demo: string): Promise<Workspace> {
       payment: paid.payments[0]?.id ?? "",
       run: shown.syncAttempts[0]?.runId ?? "",
       attempt: shown.syncAttempts[0]?.id ?? "",
+      webhookEvent: webhookEvents.nodes[0]?.id ?? "",
       account: accounts.find(({ type }) => type === "REVENUE")?.id ?? "",
     },
   };
@@ -139,6 +144,7 @@ describe("with one workspace's token", () => {
     "mutation { retrySyncRun(id: $run) { id } }",
     "mutation { cancelSyncRun(id: $run) { id } }",
     "mutation { setInvoiceIgnored(id: $draft, ignored: true) { id } }",
+    "mutation { replayWebhookEvent(id: $webhookEvent) { id } }",
     "mutation { linkContact(participantId: $participant) { id } }",
     "mutation { selectXeroOrganisation(id: $connection) { id } }",
     "mutation { disconnectXero(organisationId: $connection) { id } }",
@@ -189,7 +195,7 @@ describe("with one workspace's token", () => {
 
   it("lists hold one's own rows and no others", async () => {
     const query = `{ invoices { totalCount nodes { id payments { id } lineItems { supportItem { id } taxRate { id } } syncAttempts { id runId } participant { id } xeroOrganisation { id } } }
-      participants { totalCount nodes { id invoices { totalCount nodes { id } } } } payments { totalCount nodes { id } } supportItems { totalCount nodes { id } }
+      participants { totalCount nodes { id invoices { totalCount nodes { id } } } } payments { totalCount nodes { id } } supportItems { totalCount nodes { id } } webhookEvents { totalCount nodes { id } }
       taxRates { id } xeroOrganisations { id } integration { activeOrganisation { id } defaultTaxRate { id } } }`;
     for (const [own, theirs] of [
       [a, b],
@@ -207,6 +213,7 @@ describe("with one workspace's token", () => {
         "payment",
         "run",
         "attempt",
+        "webhookEvent",
       ] as const)
         expect([kind, text.includes(own.ids[kind])]).toEqual([kind, true]);
     }

@@ -1,10 +1,10 @@
 /** Xero's door: what is let in, what is kept of it, and that what it announces arrives here whatever the order. */
 import { createHmac, randomUUID } from "node:crypto";
-import { request } from "node:http";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import pg from "pg";
 import { type GraphqlClient } from "../demo/graphqlClient.js";
+import { delivery, eventOf, type Posted, postDelivery, signatureOf } from "./support/deliveries.js";
 import { readInvoice, saveInvoice, syncedInvoice, syncInvoice, untilPaid, untilSync } from "./support/records.js";
 import { type Service, startService } from "./support/service.js";
 
@@ -46,59 +46,15 @@ async function kept(of: Service = service): Promise<Kept[]> {
   }
 }
 
-const sign = (body: string | Buffer, key = service.sandbox.webhookKey): string =>
-  createHmac("sha256", key).update(body).digest("base64");
+const sign = (body: string | Buffer, key = service.sandbox.webhookKey): string => signatureOf(body, key);
 
-interface Posted {
-  status: number;
-  text: string;
-  headers: Record<string, string | string[] | undefined>;
-}
-
-async function post(
+const post = (
   body: string | Buffer,
   signature: string | null,
-  { method = "POST", headers = {}, to = service.url }: { method?: string; headers?: object; to?: string } = {},
-): Promise<Posted> {
-  return new Promise((resolve, reject) => {
-    const sent = request(
-      `${to}/webhooks/xero`,
-      {
-        method,
-        agent: false,
-        headers: {
-          "content-type": "application/json; charset=utf-8",
-          ...(signature !== null && { "x-xero-signature": signature }),
-          ...headers,
-        },
-      },
-      (response) => {
-        let text = "";
-        response.on("data", (part: Buffer) => (text += part.toString("utf8")));
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, text, headers: response.headers }));
-      },
-    );
-    sent.on("error", reject);
-    sent.end(body);
-  });
-}
+  { to = service.url, ...options }: { method?: string; headers?: object; to?: string } = {},
+): Promise<Posted> => postDelivery(to, body, signature, options);
 
-const event = (changes: object = {}): Record<string, unknown> => {
-  const resourceId = randomUUID();
-  return {
-    resourceUrl: `https://api.xero.com/api.xro/2.0/Invoices/${resourceId}`,
-    resourceId,
-    tenantId,
-    tenantType: "ORGANISATION",
-    eventCategory: "INVOICE",
-    eventType: "UPDATE",
-    eventDateUtc: "2026-11-21T03:04:05.678",
-    ...changes,
-  };
-};
-
-const delivery = (...events: unknown[]): string =>
-  JSON.stringify({ events, firstEventSequence: 1, lastEventSequence: events.length, entropy: "ABC" });
+const event = (changes: object = {}): Record<string, unknown> => eventOf(tenantId, changes);
 
 const stored = async (one: Record<string, unknown>): Promise<Kept[]> =>
   (await kept()).filter(({ resource_id }) => resource_id === String(one["resourceId"]).toLowerCase());
@@ -203,9 +159,19 @@ describe("a delivery", () => {
   });
 
   it("by another method gets 405", async () => {
-    for (const method of ["GET", "HEAD", "PUT", "PATCH", "DELETE"]) {
+    const methods = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "LOCK", "SEARCH"];
+    for (const method of methods) {
       const answer = await post(method === "PUT" || method === "PATCH" ? delivery() : "", null, { method });
       expect([method, answer.status, answer.headers["allow"], answer.text]).toEqual([method, 405, "POST", ""]);
+    }
+  });
+
+  it("by a browser gets 405 before it begins", async () => {
+    const { origin } = new URL(service.url);
+    for (const asked of [{}, { "access-control-request-method": "POST" }]) {
+      const answer = await post("", null, { method: "OPTIONS", headers: { origin, ...asked } });
+      expect([answer.status, answer.headers["allow"], answer.text]).toEqual([405, "POST", ""]);
+      expect(answer.headers["access-control-allow-origin"]).toBeUndefined();
     }
   });
 

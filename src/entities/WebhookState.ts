@@ -7,7 +7,7 @@ export class WebhookState {
   @PrimaryColumn({ type: "text", default: "xero" })
   id!: string;
 
-  /** When a pass of the intent-to-receive check (both a good and a bad signature seen) was last completed. */
+  /** When a correctly signed empty delivery, as Xero's check of the intent to receive sends it, was last answered with 200. */
   @InstantColumn({ nullable: true })
   lastValidatedAt!: Date | null;
 }

@@ -20,7 +20,7 @@ import { type Puller } from "../services/Puller.js";
 import { type Schedule } from "../services/sync/Schedule.js";
 import { type Sweep } from "../services/Sweep.js";
 import { type Pusher } from "../services/sync/Pusher.js";
-import { type Tasks } from "./queue.js";
+import { keyOfWakeUp, type Tasks } from "./queue.js";
 
 export interface WorkerServices {
   pusher: Pusher;
@@ -145,8 +145,10 @@ export class Worker {
     const run: { [T in keyof Tasks]: (payload: Tasks[T]) => Promise<void> } = {
       push: ({ workspaceId, connectionId }) =>
         this.alone(`push:${connectionId}`, () => pusher.push(workspaceId, connectionId)),
-      pull: ({ workspaceId, connectionId }) =>
-        this.alone(`pull:${connectionId}`, () => puller.pull(workspaceId, connectionId)),
+      pull: async ({ workspaceId, connectionId }) => {
+        await this.giveUpKey("pull", { workspaceId, connectionId });
+        await this.guarded(() => this.alone(`pull:${connectionId}`, () => puller.pull(workspaceId, connectionId)));
+      },
       pay: ({ workspaceId, connectionId }) =>
         this.alone(`pay:${connectionId}`, () => paymentPusher.push(workspaceId, connectionId)),
       poll: ({ workspaceId, connectionId }) =>
@@ -164,6 +166,11 @@ export class Worker {
         (payload: unknown, { job }) => withCorrelation(`job-${job.id}`, () => run[task](payload as Tasks[typeof task])),
       ]),
     );
+  }
+
+  /** From now on this wake-up stands for nothing that comes: another is queued for that. The queue does not try it again; the sweep does. */
+  private async giveUpKey<T extends keyof Tasks>(task: T, payload: Tasks[T]): Promise<void> {
+    await this.connections?.query("SELECT graphile_worker.remove_job($1)", [keyOfWakeUp(task, payload)]);
   }
 
   /**
@@ -191,7 +198,7 @@ export class Worker {
     try {
       await work();
     } catch (error) {
-      this.options.logger.warn({ reason: messageOf(error) }, "the sweep failed and will run again");
+      this.options.logger.warn({ reason: messageOf(error) }, "this failed, and the sweep will see to it again");
     }
   }
 }

@@ -12,6 +12,7 @@ import { type Previews } from "../services/sync/Previews.js";
 import { type SupportItems } from "../services/SupportItems.js";
 import { type SyncRuns } from "../services/sync/SyncRuns.js";
 import { type TaxRates } from "../services/TaxRates.js";
+import { type WebhookEvents } from "../services/WebhookEvents.js";
 import { type WebhookInbox } from "../services/WebhookInbox.js";
 import { type XeroContacts } from "../services/XeroContacts.js";
 import { type EventFeed } from "../subscriptions/EventFeed.js";
@@ -35,6 +36,7 @@ export interface Services {
   supportItems: SupportItems;
   syncRuns: SyncRuns;
   taxRates: TaxRates;
+  webhookEvents: WebhookEvents;
   webhookInbox: WebhookInbox;
   xeroContacts: XeroContacts;
   /** Where Xero reaches us. */

@@ -7,6 +7,7 @@ import { Payment } from "../entities/Payment.js";
 import { SupportItem } from "../entities/SupportItem.js";
 import { SyncAttempt } from "../entities/SyncAttempt.js";
 import { SyncRun } from "../entities/SyncRun.js";
+import { WebhookEvent } from "../entities/WebhookEvent.js";
 
 @ObjectType()
 class PageInfo {
@@ -75,3 +76,4 @@ export const PaymentConnection = pageType(Payment, "Payment");
 export const SupportItemConnection = pageType(SupportItem, "SupportItem");
 export const SyncAttemptConnection = pageType(SyncAttempt, "SyncAttempt");
 export const SyncRunConnection = pageType(SyncRun, "SyncRun");
+export const WebhookEventConnection = pageType(WebhookEvent, "WebhookEvent");

@@ -5,11 +5,17 @@
  * wrong signature, which Xero tries on purpose.)
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { type FastifyInstance } from "fastify";
+import { METHODS } from "node:http";
+import { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { type Logger } from "../logger.js";
 import { type WebhookInbox } from "../services/WebhookInbox.js";
 
+const path = "/webhooks/xero";
+
 const bodyLimit = 4 * 1024 * 1024;
+
+/** No browser comes here: headers that only one understands would cost more than the rest of the answer, and a preflight is no delivery. */
+const notForBrowsers = { helmet: false as const, config: { cors: false } };
 
 /** Whether the signature is the body's under one of the keys. Takes the same time whichever key or byte differs. */
 export function isSigned(body: Buffer, signature: string | undefined, keys: string[]): boolean {
@@ -37,7 +43,7 @@ export async function receiveWebhooks(
       // An empty body, whatever went wrong: anything else counts as a failed delivery twice over.
       await reply.code(status >= 500 ? 503 : status).send();
     });
-    scope.post("/webhooks/xero", { bodyLimit }, async (request, reply) => {
+    scope.post(path, { bodyLimit, ...notForBrowsers }, async (request, reply) => {
       if (request.headers["content-encoding"] !== undefined) return reply.code(415).send();
       const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
       const signature = request.headers["x-xero-signature"];
@@ -47,11 +53,13 @@ export async function receiveWebhooks(
       if (unread > 0) options.logger.error({ unread }, "events of a correctly signed delivery could not be read");
       return reply.code(200).send();
     });
-    scope.route({
-      method: ["GET", "PUT", "PATCH", "DELETE"],
-      url: "/webhooks/xero",
-      handler: (_request, reply) => reply.code(405).header("allow", "POST").send(),
-    });
+    const others = METHODS.filter((method) => method !== "POST");
+    for (const method of others) if (!scope.supportedMethods.includes(method)) scope.addHttpMethod(method);
+    const refuse = async (_request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      await reply.code(405).header("allow", "POST").send();
+    };
+    // Before the body is read, so that none is too large, or too strange, to get this answer.
+    scope.route({ method: others, url: path, ...notForBrowsers, onRequest: refuse, handler: refuse });
     done();
   });
 }
