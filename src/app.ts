@@ -8,6 +8,7 @@ import { startEmbedded } from "./embedded.js";
 import { createHttpServer, serveConsent, serveGraphql, serveHealth } from "./httpServer.js";
 import { Worker } from "./jobs/Worker.js";
 import { type Logger } from "./logger.js";
+import { Readiness } from "./Readiness.js";
 import { type Context, type Services } from "./resolvers/context.js";
 import { createLoaders } from "./resolvers/loaders.js";
 import { buildAppSchema } from "./schema.js";
@@ -40,6 +41,7 @@ import { EventFeed } from "./subscriptions/EventFeed.js";
 import { serveSockets } from "./subscriptions/socketServer.js";
 import { createViewerReader, type Viewer } from "./viewer.js";
 import { takeUploads } from "./uploads/supportCatalogue.js";
+import { Watcher } from "./Watcher.js";
 import { receiveWebhooks } from "./webhooks/receiver.js";
 import { CallLimits } from "./xero/CallLimits.js";
 import { Grants } from "./xero/Grants.js";
@@ -95,6 +97,17 @@ async function start(
   onClose(() => database.close());
   await database.migrate();
 
+  const { role } = config;
+  let worker: Worker | undefined;
+  const watcher = new Watcher({ url: databaseUrl, embedded: config.database.embedded });
+  onClose(() => watcher.close());
+  const readiness = new Readiness({
+    watcher,
+    migrations: database.migrations,
+    isWorking: role === "api" ? null : () => worker?.isWorking() ?? false,
+    logger,
+  });
+
   if (config.production && config.publicUrl === null) {
     logger.warn("PUBLIC_URL is unset: Xero can't reach this service, and its invoices will link to localhost");
   }
@@ -131,9 +144,9 @@ async function start(
 
   const http = await createHttpServer(logger, allowedOrigins);
   onClose(() => http.close());
-  serveHealth(http, () => database.ping());
+  serveHealth(http, readiness);
 
-  if (config.role !== "worker") {
+  if (role !== "worker") {
     const eventFeed = new EventFeed(database, { url: databaseUrl, logger });
     await eventFeed.start();
     onClose(() => eventFeed.close());
@@ -194,7 +207,7 @@ async function start(
   listeningUrl = `http://localhost:${new URL(address).port || config.port}`;
 
   // Last, because what it sends names the address where this service is reached.
-  if (config.role !== "api") {
+  if (role !== "api") {
     const pusher = new Pusher(database, gateway, organisationData, {
       appUrl,
       leaseMs: config.syncLeaseMs,
@@ -202,7 +215,7 @@ async function start(
       keyLifeMs: config.keyLifeMs,
       logger,
     });
-    const worker = new Worker(
+    const started = new Worker(
       database,
       {
         pusher,
@@ -238,8 +251,9 @@ async function start(
         ),
       },
     );
-    worker.start();
-    onClose(() => worker.stop());
+    started.start();
+    onClose(() => started.stop());
+    worker = started;
   }
   return listeningUrl;
 }

@@ -160,6 +160,11 @@ export class Database {
     return this.options.embedded;
   }
 
+  /** The names of all migrations of this build. */
+  get migrations(): string[] {
+    return this.source.migrations.map(({ name, constructor }) => name ?? constructor.name);
+  }
+
   /**
    * Runs the work in one transaction that sees this workspace's rows and no others.
    * Throws what the work throws, after a rollback; after a deadlock the work is run again, so it must do nothing but database work.
@@ -185,11 +190,6 @@ export class Database {
     } finally {
       await runner.release();
     }
-  }
-
-  /** Resolves when the database answers; throws where it does not. */
-  async ping(): Promise<void> {
-    await this.source.query("SELECT 1");
   }
 
   async close(): Promise<void> {

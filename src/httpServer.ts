@@ -14,6 +14,7 @@ import { GraphQLError, type GraphQLSchema, OperationTypeNode } from "graphql";
 import { maskError } from "./errorMask.js";
 import { badInput, type ErrorCode } from "./errors.js";
 import { type Logger, withCorrelation } from "./logger.js";
+import { type Readiness } from "./Readiness.js";
 import { type Context } from "./resolvers/context.js";
 import { checkOperation, maxTokens } from "./operationLimits.js";
 import { type Connections } from "./services/Connections.js";
@@ -154,16 +155,14 @@ export function serveConsent(
   });
 }
 
-/** Adds `/health/live` and `/health/ready`; `check` throws where the database can't be reached. */
-export function serveHealth(http: FastifyInstance, check: () => Promise<unknown>): void {
-  http.get("/health/live", () => ({ status: "ok" }));
+/** Adds `/health/live`, which says only that the process turns, and `/health/ready`, which names what keeps it from its work. */
+export function serveHealth(http: FastifyInstance, readiness: Readiness): void {
+  http.get("/health/live", (_request, reply) => reply.header("cache-control", "no-store").send({ status: "ok" }));
   http.get("/health/ready", async (_request, reply) => {
-    const ready = await check().then(
-      () => true,
-      () => false,
-    );
+    const failing = await readiness.failing();
     return reply
-      .code(ready ? 200 : 503)
-      .send(ready ? { status: "ok" } : { status: "unavailable", failing: ["database"] });
+      .header("cache-control", "no-store")
+      .code(failing.length === 0 ? 200 : 503)
+      .send(failing.length === 0 ? { status: "ok" } : { status: "unavailable", failing });
   });
 }
