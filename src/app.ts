@@ -5,9 +5,10 @@
 import { type Config } from "./config.js";
 import { openDatabase } from "./database.js";
 import { startEmbedded } from "./embedded.js";
-import { createHttpServer, serveConsent, serveGraphql, serveHealth } from "./httpServer.js";
+import { createHttpServer, serveConsent, serveGraphql, serveHealth, serveMetrics } from "./httpServer.js";
 import { Worker } from "./jobs/Worker.js";
 import { type Logger } from "./logger.js";
+import { createMetrics } from "./metrics.js";
 import { Readiness } from "./Readiness.js";
 import { type Context, type Services } from "./resolvers/context.js";
 import { createLoaders } from "./resolvers/loaders.js";
@@ -38,7 +39,7 @@ import { TaxRates } from "./services/TaxRates.js";
 import { WebhookInbox } from "./services/WebhookInbox.js";
 import { XeroContacts } from "./services/XeroContacts.js";
 import { EventFeed } from "./subscriptions/EventFeed.js";
-import { serveSockets } from "./subscriptions/socketServer.js";
+import { serveSockets, type Sockets } from "./subscriptions/socketServer.js";
 import { createViewerReader, type Viewer } from "./viewer.js";
 import { takeUploads } from "./uploads/supportCatalogue.js";
 import { Watcher } from "./Watcher.js";
@@ -99,6 +100,7 @@ async function start(
 
   const { role } = config;
   let worker: Worker | undefined;
+  let sockets: Sockets | undefined;
   const watcher = new Watcher({ url: databaseUrl, embedded: config.database.embedded });
   onClose(() => watcher.close());
   const readiness = new Readiness({
@@ -107,6 +109,14 @@ async function start(
     isWorking: role === "api" ? null : () => worker?.isWorking() ?? false,
     logger,
   });
+  const metrics = createMetrics({
+    watcher,
+    readiness,
+    sockets: () => sockets?.count() ?? { sockets: 0, subscriptions: 0 },
+    sweepAgeMs: () => worker?.sweepAgeMs() ?? null,
+    logger,
+  });
+  database.signals.on("tally", metrics.done);
 
   if (config.production && config.publicUrl === null) {
     logger.warn("PUBLIC_URL is unset: Xero can't reach this service, and its invoices will link to localhost");
@@ -120,6 +130,7 @@ async function start(
   const { xero } = config;
   const identity = new XeroIdentity({
     ...xero,
+    onAnswer: metrics.xeroAnswered,
     get redirectUri() {
       return publicUrl() + callbackPath;
     },
@@ -132,6 +143,7 @@ async function start(
     timeoutMs: xero.timeoutMs,
     logger,
     onFailure: (target, failure) => linkWatch.note(target, failure),
+    onAnswer: metrics.xeroAnswered,
   });
   const integrations = new Integrations(database, grants, xero.webhookKeys.length > 0);
   const organisationData = new OrganisationData(database, gateway);
@@ -145,9 +157,10 @@ async function start(
   const http = await createHttpServer(logger, allowedOrigins);
   onClose(() => http.close());
   serveHealth(http, readiness);
+  serveMetrics(http, metrics, config.metricsToken);
 
   if (role !== "worker") {
-    const eventFeed = new EventFeed(database, { url: databaseUrl, logger });
+    const eventFeed = new EventFeed(database, { url: databaseUrl, logger, onHanded: metrics.eventsHanded });
     await eventFeed.start();
     onClose(() => eventFeed.close());
     const services: Services = {
@@ -185,22 +198,30 @@ async function start(
       },
       catalogue: new SupportCatalogue(database),
     });
-    await receiveWebhooks(http, { keys: xero.webhookKeys, inbox: webhookInbox, logger });
+    await receiveWebhooks(http, {
+      keys: xero.webhookKeys,
+      inbox: webhookInbox,
+      logger,
+      onAnswer: metrics.webhookAnswered,
+    });
     await serveGraphql(http, schema, {
       path: graphqlPath,
+      metrics,
       logger,
       contextFor: async (authorization) => contextFor(await readViewer(authorization), { remember: true }),
     });
     serveConsent(http, callbackPath, connections, appUrl);
-    const closeSockets = serveSockets(http.server, {
+    const served = serveSockets(http.server, {
       path: graphqlPath,
       schema,
       readViewer,
       contextFor: (viewer) => contextFor(viewer, { remember: false }),
       allowedOrigins,
+      metrics,
       logger,
     });
-    onClose(closeSockets);
+    sockets = served;
+    onClose(() => served.close());
   }
 
   const address = await http.listen({ host: config.host, port: config.port });
