@@ -53,7 +53,16 @@ const queue = `
     SELECT task_identifier AS task, run_at, CASE WHEN locked_at IS NOT NULL THEN 'running' WHEN attempts >= max_attempts THEN 'dead'
       WHEN run_at <= now() THEN 'due' ELSE 'later' END AS state
     FROM graphile_worker.jobs)
-  SELECT task, state, count(*)::int AS jobs, extract(epoch FROM now() - min(run_at))::float8 AS age FROM job GROUP BY task, state`;
+  SELECT t.identifier AS task, job.state, count(job.state)::int AS jobs, extract(epoch FROM now() - min(job.run_at))::float8 AS age
+  FROM graphile_worker._private_tasks t LEFT JOIN job ON job.task = t.identifier GROUP BY t.identifier, job.state`;
+
+interface JobsRow {
+  task: string;
+  /** Null: of this task there are none. */
+  state: (typeof jobStates)[number] | null;
+  jobs: number;
+  age: number | null;
+}
 
 const jobStates = ["due", "running", "later", "dead"] as const;
 
@@ -151,19 +160,17 @@ export function createMetrics({ watcher, readiness, sockets, sweepAgeMs, logger 
   const sweepAge = gauge("worker_sweep_age_seconds", "Time since the worker's sweep last went through.");
   const scrapeErrors = counter("scrape_errors_total", "Scrapes that lack what is read from the database.");
 
-  /** Every task that was ever seen, so that one that has nothing to do shows zero. */
-  const tasks = new Set<string>();
-
   const readQueue = async (): Promise<void> => {
-    const rows = await watcher.ask<{ task: string; state: string; jobs: number; age: number }>(queue, [], readWithinMs);
-    for (const { task } of rows) tasks.add(task);
-    for (const task of tasks) {
+    const rows = await watcher.ask<JobsRow>(queue, [], readWithinMs);
+    queueJobs.reset();
+    queueAge.reset();
+    for (const { task } of rows) {
       for (const state of jobStates) queueJobs.set({ task, state }, 0);
       queueAge.set({ task }, 0);
     }
     for (const { task, state, jobs, age } of rows) {
-      queueJobs.set({ task, state }, jobs);
-      if (state === "due") queueAge.set({ task }, age);
+      if (state !== null) queueJobs.set({ task, state }, jobs);
+      if (state === "due") queueAge.set({ task }, age ?? 0);
     }
   };
   const readLimits = async (): Promise<void> => {

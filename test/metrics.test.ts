@@ -272,6 +272,8 @@ describe("a service with traffic", () => {
       ["worker", 1],
     ]);
     expect(now.all("worker_sweep_age_seconds")).toHaveLength(1);
+    // Also of what has nothing to do.
+    expect(now.all("queue_jobs", { task: "release", state: "dead" })).toMatchObject([{ value: 0 }]);
     expect(now.sum("worker_sweep_age_seconds")).toBeLessThan(60);
     expect(now.all("nodejs_eventloop_lag_p99_seconds")).toHaveLength(1);
     expect(now.sum("process_resident_memory_bytes")).toBeGreaterThan(1e6);
