@@ -79,11 +79,14 @@ describe("a service of which all is well", () => {
        CREATE VIEW schema_migration AS SELECT m.*, n.n FROM (SELECT nextval('reads') AS n) n, migrated m`,
     );
     const before = await next();
-    const answers = await Promise.all(Array.from({ length: 100 }, () => probe(service, "ready")));
-    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
-    const reads = (await next()) - before - 1;
-    expect(reads).toBeGreaterThan(0);
-    expect(reads).toBeLessThan(10);
+    const startedAt = performance.now();
+    let reads = 0;
+    // At first what was found a moment ago still holds. Asking for the number counts too.
+    for (let asked = 0; reads === 0; asked += 1, reads = (await next()) - before - asked) {
+      const answers = await Promise.all(Array.from({ length: 100 }, () => probe(service, "ready")));
+      expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));
+    }
+    expect(reads).toBeLessThanOrEqual(1 + (performance.now() - startedAt) / 500);
     await runSql(service, "DROP VIEW schema_migration; ALTER TABLE migrated RENAME TO schema_migration");
   });
 
