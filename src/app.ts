@@ -121,6 +121,9 @@ async function start(
   if (config.production && config.publicUrl === null) {
     logger.warn("PUBLIC_URL is unset: Xero can't reach this service, and its invoices will link to localhost");
   }
+  if (config.production && config.metricsToken === null) {
+    logger.warn("METRICS_TOKEN is unset: whoever reaches this service can read its metrics");
+  }
   // The port is known only once it is bound, where any free one may be taken.
   let listeningUrl = "";
   const publicUrl = (): string => config.publicUrl ?? listeningUrl;
