@@ -73,6 +73,23 @@ module.exports = {
       to: { path: ["^src/services/", "^src/xero/", doors, root], pathNot: outlets },
     },
     {
+      name: "only-metrics-knows-prom-client",
+      comment:
+        "What is counted, under which names and labels, stands in src/metrics.ts alone. Add a function to its Metrics and have app.ts hand it " +
+        "to you; in a service, tally what was done with tally() of the transaction.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/metrics[.]ts$" },
+      to: { path: "node_modules/prom-client/" },
+    },
+    {
+      name: "only-watchers-watch",
+      comment:
+        "The Watcher sees all workspaces, past row-level security, and is for counting what is there. Ask for rows by inWorkspace.",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/(metrics|Readiness|app)[.]ts$" },
+      to: { path: "^src/Watcher[.]ts$" },
+    },
+    {
       name: "migrations-stand-alone",
       comment:
         "A migration describes the past and must not change with the code of today: write the SQL out. Only database.ts lists migrations.",

@@ -5,9 +5,11 @@
 import { type Config } from "./config.js";
 import { openDatabase } from "./database.js";
 import { startEmbedded } from "./embedded.js";
-import { createHttpServer, serveConsent, serveGraphql, serveHealth } from "./httpServer.js";
+import { createHttpServer, serveConsent, serveGraphql, serveHealth, serveMetrics } from "./httpServer.js";
 import { Worker } from "./jobs/Worker.js";
 import { type Logger } from "./logger.js";
+import { createMetrics } from "./metrics.js";
+import { Readiness } from "./Readiness.js";
 import { type Context, type Services } from "./resolvers/context.js";
 import { createLoaders } from "./resolvers/loaders.js";
 import { buildAppSchema } from "./schema.js";
@@ -38,9 +40,10 @@ import { WebhookEvents } from "./services/WebhookEvents.js";
 import { WebhookInbox } from "./services/WebhookInbox.js";
 import { XeroContacts } from "./services/XeroContacts.js";
 import { EventFeed } from "./subscriptions/EventFeed.js";
-import { serveSockets } from "./subscriptions/socketServer.js";
+import { serveSockets, type Sockets } from "./subscriptions/socketServer.js";
 import { createViewerReader, type Viewer } from "./viewer.js";
 import { takeUploads } from "./uploads/supportCatalogue.js";
+import { Watcher } from "./Watcher.js";
 import { receiveWebhooks } from "./webhooks/receiver.js";
 import { CallLimits } from "./xero/CallLimits.js";
 import { Grants } from "./xero/Grants.js";
@@ -96,8 +99,31 @@ async function start(
   onClose(() => database.close());
   await database.migrate();
 
+  const { role } = config;
+  let worker: Worker | undefined;
+  let sockets: Sockets | undefined;
+  const watcher = new Watcher({ url: databaseUrl, embedded: config.database.embedded });
+  onClose(() => watcher.close());
+  const readiness = new Readiness({
+    watcher,
+    migrations: database.migrations,
+    isWorking: role === "api" ? null : () => worker?.isWorking() ?? false,
+    logger,
+  });
+  const metrics = createMetrics({
+    watcher,
+    readiness,
+    sockets: () => sockets?.count() ?? { sockets: 0, subscriptions: 0 },
+    sweepAgeMs: () => worker?.sweepAgeMs() ?? null,
+    logger,
+  });
+  database.signals.on("tally", metrics.done);
+
   if (config.production && config.publicUrl === null) {
     logger.warn("PUBLIC_URL is unset: Xero can't reach this service, and its invoices will link to localhost");
+  }
+  if (config.production && config.metricsToken === null) {
+    logger.warn("METRICS_TOKEN is unset: whoever reaches this service can read its metrics");
   }
   // The port is known only once it is bound, where any free one may be taken.
   let listeningUrl = "";
@@ -108,6 +134,7 @@ async function start(
   const { xero } = config;
   const identity = new XeroIdentity({
     ...xero,
+    onAnswer: metrics.xeroAnswered,
     get redirectUri() {
       return publicUrl() + callbackPath;
     },
@@ -120,6 +147,7 @@ async function start(
     timeoutMs: xero.timeoutMs,
     logger,
     onFailure: (target, failure) => linkWatch.note(target, failure),
+    onAnswer: metrics.xeroAnswered,
   });
   const integrations = new Integrations(database, grants, xero.webhookKeys.length > 0);
   const organisationData = new OrganisationData(database, gateway);
@@ -132,10 +160,11 @@ async function start(
 
   const http = await createHttpServer(logger, allowedOrigins);
   onClose(() => http.close());
-  serveHealth(http, () => database.ping());
+  serveHealth(http, readiness);
+  serveMetrics(http, metrics, config.metricsToken);
 
-  if (config.role !== "worker") {
-    const eventFeed = new EventFeed(database, { url: databaseUrl, logger });
+  if (role !== "worker") {
+    const eventFeed = new EventFeed(database, { url: databaseUrl, logger, onHanded: metrics.eventsHanded });
     await eventFeed.start();
     onClose(() => eventFeed.close());
     const services: Services = {
@@ -174,29 +203,37 @@ async function start(
       },
       catalogue: new SupportCatalogue(database),
     });
-    await receiveWebhooks(http, { keys: xero.webhookKeys, inbox: webhookInbox, logger });
+    await receiveWebhooks(http, {
+      keys: xero.webhookKeys,
+      inbox: webhookInbox,
+      logger,
+      onAnswer: metrics.webhookAnswered,
+    });
     await serveGraphql(http, schema, {
       path: graphqlPath,
+      metrics,
       logger,
       contextFor: async (authorization) => contextFor(await readViewer(authorization), { remember: true }),
     });
     serveConsent(http, callbackPath, connections, appUrl);
-    const closeSockets = serveSockets(http.server, {
+    const served = serveSockets(http.server, {
       path: graphqlPath,
       schema,
       readViewer,
       contextFor: (viewer) => contextFor(viewer, { remember: false }),
       allowedOrigins,
+      metrics,
       logger,
     });
-    onClose(closeSockets);
+    sockets = served;
+    onClose(() => served.close());
   }
 
   const address = await http.listen({ host: config.host, port: config.port });
   listeningUrl = `http://localhost:${new URL(address).port || config.port}`;
 
   // Last, because what it sends names the address where this service is reached.
-  if (config.role !== "api") {
+  if (role !== "api") {
     const pusher = new Pusher(database, gateway, organisationData, {
       appUrl,
       leaseMs: config.syncLeaseMs,
@@ -204,7 +241,7 @@ async function start(
       keyLifeMs: config.keyLifeMs,
       logger,
     });
-    const worker = new Worker(
+    const started = new Worker(
       database,
       {
         pusher,
@@ -240,8 +277,9 @@ async function start(
         ),
       },
     );
-    worker.start();
-    onClose(() => worker.stop());
+    started.start();
+    onClose(() => started.stop());
+    worker = started;
   }
   return listeningUrl;
 }

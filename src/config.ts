@@ -86,6 +86,7 @@ const shape = {
     ["fatal", "error", "warn", "info", "debug", "trace", "silent"],
     "must be a pino level such as info",
   ),
+  METRICS_TOKEN: text,
 } as const;
 
 type Name = keyof typeof shape;
@@ -216,6 +217,11 @@ export const settings: Setting[] = [
     description: "an alert says so before; less than CONNECTION_INACTIVE_AFTER",
   },
   { name: "LOG_LEVEL", default: "info", description: "JSON lines on stdout" },
+  {
+    name: "METRICS_TOKEN",
+    example: "…",
+    description: "GET /metrics answers the bearer of this token only; unset: everyone who reaches it",
+  },
 ];
 
 /** The configuration, parsed; durations in milliseconds. */
@@ -255,6 +261,8 @@ export interface Config {
   /** Null: the origin of `appUrl`. */
   allowedOrigins: string[] | null;
   logLevel: string;
+  /** Null: the metrics are open to everyone who reaches them. */
+  metricsToken: string | null;
 }
 
 /** Thrown by `readConfig`; `message` lists every problem, a line each. */
@@ -366,5 +374,6 @@ export function readConfig(environment: Record<string, string | undefined> = pro
     },
     allowedOrigins: read.ALLOWED_ORIGINS ?? null,
     logLevel: value("LOG_LEVEL"),
+    metricsToken: read.METRICS_TOKEN ?? null,
   };
 }

@@ -23,6 +23,7 @@ import { Connection } from "./entities/Connection.js";
 import { Consent } from "./entities/Consent.js";
 import { ContactLink } from "./entities/ContactLink.js";
 import { ContactMirror } from "./entities/ContactMirror.js";
+import { type SyncErrorCode, type SyncOutcome, type WebhookEventStatus } from "./entities/enums.js";
 import { EventCounter, LogEvent } from "./entities/LogEvent.js";
 import { Grant } from "./entities/Grant.js";
 import { Integration } from "./entities/Integration.js";
@@ -61,6 +62,12 @@ export type CommitStage = "jobs" | "events";
 /** Hints within the process that there is something to look at; losing one costs time only. */
 export type Signal = "jobs" | "events";
 
+/** Something that was done, for the metrics: nothing hangs on it. */
+export type Tally =
+  | { of: "attempt"; outcome: SyncOutcome; code?: SyncErrorCode | undefined }
+  | { of: "payment"; outcome: "CREATED" | "DELETED" | "FAILED" | "UNCERTAIN"; code?: SyncErrorCode | undefined }
+  | { of: "webhookEvent"; outcome: WebhookEventStatus; ageMs: number };
+
 /** An open transaction; `workspaceId` is null on the system path. */
 export interface Transaction {
   readonly workspaceId: string | null;
@@ -70,6 +77,8 @@ export interface Transaction {
   beforeCommit(stage: CommitStage, hook: () => Promise<void>): void;
   /** Wakes whoever waits for the signal in this process, once committed. */
   signal(name: Signal, workspaceId?: string): void;
+  /** Counts it in this process, once committed. */
+  tally(done: Tally): void;
 }
 
 /** A statement that is planned once per connection, under its name. */
@@ -157,7 +166,7 @@ export function violates(error: unknown, constraint: string): boolean {
 }
 
 export class Database {
-  /** Emits `jobs` and `events` (with the workspace) after the commit that gave rise to them. */
+  /** Emits `jobs`, `events` (with the workspace) and `tally` (with what was done) after the commit that gave rise to them. */
   readonly signals = new EventEmitter().setMaxListeners(0);
 
   constructor(
@@ -167,6 +176,11 @@ export class Database {
 
   get embedded(): boolean {
     return this.options.embedded;
+  }
+
+  /** The names of all migrations of this build. */
+  get migrations(): string[] {
+    return this.source.migrations.map(({ name, constructor }) => name ?? constructor.name);
   }
 
   /**
@@ -214,18 +228,14 @@ export class Database {
     }
   }
 
-  /** Resolves when the database answers; throws where it does not. */
-  async ping(): Promise<void> {
-    await this.source.query("SELECT 1");
-  }
-
   async close(): Promise<void> {
     await this.source.destroy();
   }
 
   private async transaction<T>(workspaceId: string | null, work: (tx: Transaction) => Promise<T>): Promise<T> {
-    const { result, signals } = await this.repeated(() => this.attempt(workspaceId, work));
+    const { result, signals, tallies } = await this.repeated(() => this.attempt(workspaceId, work));
     for (const [name, value] of signals) this.signals.emit(name, value);
+    for (const done of tallies) this.signals.emit("tally", done);
     return result;
   }
 
@@ -246,10 +256,11 @@ export class Database {
   private async attempt<T>(
     workspaceId: string | null,
     work: (tx: Transaction) => Promise<T>,
-  ): Promise<{ result: T; signals: Map<Signal, string | undefined> }> {
+  ): Promise<{ result: T; signals: Map<Signal, string | undefined>; tallies: Tally[] }> {
     const runner = this.source.createQueryRunner();
     const hooks: Record<CommitStage, (() => Promise<void>)[]> = { jobs: [], events: [] };
     const signals = new Map<Signal, string | undefined>();
+    const tallies: Tally[] = [];
     try {
       await runner.startTransaction();
       if (workspaceId !== null) {
@@ -264,11 +275,12 @@ export class Database {
         embedded: this.embedded,
         beforeCommit: (stage, hook) => void hooks[stage].push(hook),
         signal: (name, workspaceOfSignal) => void signals.set(name, workspaceOfSignal),
+        tally: (done) => void tallies.push(done),
       });
       for (const hook of hooks.jobs) await hook();
       for (const hook of hooks.events) await hook();
       await runner.commitTransaction();
-      return { result, signals };
+      return { result, signals, tallies };
     } catch (error) {
       if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
       throw error;

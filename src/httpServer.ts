@@ -1,6 +1,6 @@
-/** The HTTP doors: GraphQL, the end of the consent, health, and one shape for whatever Fastify itself refuses. */
-import { randomUUID } from "node:crypto";
-import { ApolloServer } from "@apollo/server";
+/** The HTTP doors: GraphQL, the end of the consent, health and metrics, and one shape for whatever Fastify itself refuses. */
+import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
+import { ApolloServer, type ApolloServerPlugin } from "@apollo/server";
 import { unwrapResolverError } from "@apollo/server/errors";
 import {
   ApolloServerPluginCacheControlDisabled,
@@ -12,10 +12,13 @@ import helmet from "@fastify/helmet";
 import { type FastifyError, fastify, type FastifyInstance, type FastifyReply } from "fastify";
 import { GraphQLError, type GraphQLSchema, OperationTypeNode } from "graphql";
 import { maskError } from "./errorMask.js";
-import { badInput, type ErrorCode } from "./errors.js";
+import { AppError, badInput, type ErrorCode } from "./errors.js";
 import { type Logger, withCorrelation } from "./logger.js";
-import { type Context } from "./resolvers/context.js";
+import { type Metrics } from "./metrics.js";
+import { labelOf, unknownOperation } from "./operationLabel.js";
 import { checkOperation, maxTokens } from "./operationLimits.js";
+import { type Readiness } from "./Readiness.js";
+import { type Context } from "./resolvers/context.js";
 import { type Connections } from "./services/Connections.js";
 
 const bodyLimit = 1024 * 1024;
@@ -79,9 +82,14 @@ function refusal(code: ErrorCode, message: string, extensions: object = {}): obj
 export async function serveGraphql(
   http: FastifyInstance,
   schema: GraphQLSchema,
-  options: { path: string; contextFor: (authorization: string | undefined) => Promise<Context>; logger: Logger },
+  options: {
+    path: string;
+    contextFor: (authorization: string | undefined) => Promise<Context>;
+    metrics: Metrics;
+    logger: Logger;
+  },
 ): Promise<void> {
-  const apollo = new ApolloServer<Context>({
+  const apollo = new ApolloServer<TimedContext>({
     schema,
     introspection: true,
     // A page of another site can't make a browser send our bearer token, which is what this guards against where cookies are used.
@@ -98,6 +106,7 @@ export async function serveGraphql(
     plugins: [
       ApolloServerPluginCacheControlDisabled(),
       ApolloServerPluginLandingPageDisabled(),
+      count(schema, options.metrics),
       {
         requestDidStart: () =>
           Promise.resolve({
@@ -128,9 +137,42 @@ export async function serveGraphql(
   await apollo.start();
   http.addHook("onClose", () => apollo.stop());
   const handler = fastifyApolloHandler(apollo, {
-    context: (request) => options.contextFor(request.headers.authorization),
+    context: async (request) => {
+      const startedAt = performance.now();
+      return { ...(await options.contextFor(request.headers.authorization)), startedAt };
+    },
   });
   http.route({ url: options.path, method: ["GET", "POST"], handler });
+}
+
+/** With when the request was read, by `performance.now()`: to check the token and the workspace is part of what an answer takes. */
+type TimedContext = Context & { startedAt: number };
+
+/** Counts each operation once, when it is answered. */
+function count(schema: GraphQLSchema, metrics: Metrics): ApolloServerPlugin<TimedContext> {
+  return {
+    requestDidStart: ({ contextValue }) =>
+      Promise.resolve({
+        willSendResponse({ document, operation, response }) {
+          const label = document && operation ? labelOf(schema, document, operation) : unknownOperation;
+          const [error] = response.body.kind === "single" ? (response.body.singleResult.errors ?? []) : [];
+          const outcome = error === undefined ? "OK" : (error.extensions?.["code"] as string);
+          metrics.operationAnswered(label, outcome, performance.now() - contextValue.startedAt);
+          return Promise.resolve();
+        },
+      }),
+    contextCreationDidFail({ error }) {
+      metrics.operationAnswered(
+        unknownOperation,
+        error instanceof AppError ? error.code : ("INTERNAL_SERVER_ERROR" satisfies ErrorCode),
+      );
+      return Promise.resolve();
+    },
+    invalidRequestWasReceived() {
+      metrics.operationAnswered(unknownOperation, "BAD_USER_INPUT" satisfies ErrorCode);
+      return Promise.resolve();
+    },
+  };
 }
 
 /** Adds the end of the OAuth consent: the browser goes on to the app, told how it ended and nothing else. */
@@ -154,16 +196,33 @@ export function serveConsent(
   });
 }
 
-/** Adds `/health/live` and `/health/ready`; `check` throws where the database can't be reached. */
-export function serveHealth(http: FastifyInstance, check: () => Promise<unknown>): void {
-  http.get("/health/live", () => ({ status: "ok" }));
+/** Adds `/health/live`, which says only that the process turns, and `/health/ready`, which names what keeps it from its work. */
+export function serveHealth(http: FastifyInstance, readiness: Readiness): void {
+  http.get("/health/live", (_request, reply) => reply.header("cache-control", "no-store").send({ status: "ok" }));
   http.get("/health/ready", async (_request, reply) => {
-    const ready = await check().then(
-      () => true,
-      () => false,
-    );
+    const failing = await readiness.failing();
     return reply
-      .code(ready ? 200 : 503)
-      .send(ready ? { status: "ok" } : { status: "unavailable", failing: ["database"] });
+      .header("cache-control", "no-store")
+      .code(failing.length === 0 ? 200 : 503)
+      .send(failing.length === 0 ? { status: "ok" } : { status: "unavailable", failing });
+  });
+}
+
+/** Adds `/metrics`; where there is a token, for its bearer only. */
+export function serveMetrics(http: FastifyInstance, metrics: Metrics, token: string | null): void {
+  // Of the same length whatever is given, which the comparison needs.
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  const expected = token === null ? null : digest(`Bearer ${token}`);
+  http.get("/metrics", async (request, reply) => {
+    if (expected && !timingSafeEqual(digest(request.headers.authorization ?? ""), expected)) {
+      return reply
+        .code(401)
+        .header("www-authenticate", "Bearer")
+        .send(refusal("UNAUTHENTICATED", "The metrics are for the bearer of METRICS_TOKEN."));
+    }
+    return reply
+      .header("cache-control", "no-store")
+      .type(metrics.contentType)
+      .send(await metrics.text());
   });
 }

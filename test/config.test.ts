@@ -72,6 +72,7 @@ describe("defaults", () => {
       },
       syncLeaseMs: 90_000,
       keyLifeMs: 300_000,
+      paymentCatchUpEveryMs: 900_000,
       connection: { checkEveryMs: 86_400_000, warnAfterMs: 45 * 86_400_000, inactiveAfterMs: 60 * 86_400_000 },
       encryptionKeys: [{ id: "a", key: Buffer.from(key, "base64") }],
       auth: {
@@ -84,6 +85,7 @@ describe("defaults", () => {
       },
       allowedOrigins: null,
       logLevel: "info",
+      metricsToken: null,
     });
   });
 
@@ -181,6 +183,8 @@ const malformed: [string, string, RegExp][] = [
   ["ENCRYPTION_KEYS", `a:${key},b`, /id:base64 of exactly 32 bytes/],
   ["AUTH_JWT_SECRET", "s".repeat(31), /at least 32 bytes/],
   ["AUTH_JWKS_URL", "keys", /http\(s\) address/],
+  ["PAYMENT_CATCH_UP_EVERY", "quarterly", /duration such as/],
+  ["PAYMENT_CATCH_UP_EVERY", "99ms", /at least 100ms/],
   ["CONNECTION_CHECK_EVERY", "daily", /duration such as/],
   ["CONNECTION_CHECK_EVERY", "0s", /more than nothing/],
   ["CONNECTION_CHECK_EVERY", "31d", /at most 30d/],
@@ -202,6 +206,7 @@ const formless = [
   "AUTH_WORKSPACE_CLAIM",
   "AUTH_ROLE_CLAIM",
   "ALLOWED_ORIGINS",
+  "METRICS_TOKEN",
 ];
 
 describe("a malformed setting", () => {

@@ -41,6 +41,10 @@ const concurrency = 16;
 /** The queue's own statements are short. */
 const queueConnections = 6;
 
+/** The sweep came round lately if it did within so many of its periods and a little for the sweep itself. */
+const latelyPeriods = 4;
+const latelySpareMs = 5_000;
+
 /** How long a process that stops waits for the care of grants, which waits for Xero. What it leaves in doubt another settles. */
 const patienceMs = 10_000;
 
@@ -50,6 +54,10 @@ export class Worker {
   private sweepTimer: NodeJS.Timeout | undefined;
   private sweeping: Promise<void> | null = null;
   private caring: Promise<void> | null = null;
+  /** Takes jobs: false before the start, from the moment it is stopped, and when the pool has given up. */
+  private taking = false;
+  /** When the sweep last went through, or the worker started, by `performance.now()`. */
+  private sweptAt = 0;
   /** What runs alone now, and whether it was asked for again. */
   private readonly running = new Map<string, boolean>();
 
@@ -58,6 +66,16 @@ export class Worker {
     private readonly services: WorkerServices,
     private readonly options: { url: string; logger: Logger; sweepEveryMs: number },
   ) {}
+
+  /** Whether it takes jobs, and wakes what was forgotten. */
+  isWorking(): boolean {
+    return this.taking && this.sweepAgeMs() <= this.options.sweepEveryMs * latelyPeriods + latelySpareMs;
+  }
+
+  /** How long ago the sweep last went through. */
+  sweepAgeMs(): number {
+    return performance.now() - this.sweptAt;
+  }
 
   /** Starts to take jobs; resolves once it does. */
   start(): void {
@@ -85,9 +103,11 @@ export class Worker {
       this.tasks(),
       this.connections,
     );
-    this.pool.promise.catch((error: unknown) =>
-      logger.fatal({ err: error }, "the workers stopped: restart this process"),
-    );
+    this.taking = true;
+    this.sweptAt = performance.now();
+    this.pool.promise
+      .catch((error: unknown) => logger.fatal({ err: error }, "the workers stopped: restart this process"))
+      .finally(() => (this.taking = false));
     this.database.signals.on("jobs", this.nudge);
     // At once as well: it may have been started because another died.
     this.look();
@@ -102,6 +122,7 @@ export class Worker {
       await schedule.run();
       await connectionCare.run();
       await paymentPoll.run();
+      this.sweptAt = performance.now();
     }).finally(() => (this.sweeping = null));
     // Waits for Xero, and keeps nothing else waiting.
     this.caring ??= this.guarded(() => connectionCare.runGrants()).finally(() => (this.caring = null));
@@ -109,6 +130,7 @@ export class Worker {
 
   /** Stops taking jobs and waits for those in hand. */
   async stop(): Promise<void> {
+    this.taking = false;
     this.database.signals.off("jobs", this.nudge);
     clearInterval(this.sweepTimer);
     await this.sweeping;

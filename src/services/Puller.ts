@@ -202,13 +202,16 @@ export class Puller {
       return { id: event.id, status, detail, was: event.detail };
     });
     await this.database.inWorkspace(connection.workspaceId, async (tx) => {
-      await tx.manager.query(
+      const updated: unknown = await tx.manager.query(
         `UPDATE webhook_event w SET status = r.status, detail = r.detail
          FROM jsonb_to_recordset($2::jsonb) AS r (id uuid, status text, detail text, was text)
          -- One that was marked anew since it was read is left, and is applied again.
-         WHERE w.workspace_id = $1 AND w.id = r.id AND w.detail IS NOT DISTINCT FROM r.was`,
+         WHERE w.workspace_id = $1 AND w.id = r.id AND w.detail IS NOT DISTINCT FROM r.was
+         RETURNING w.status AS outcome, (extract(epoch FROM clock_timestamp() - w.touched_at) * 1000)::float8 AS "ageMs"`,
         [tx.workspaceId, JSON.stringify(rows)],
       );
+      const [finished] = updated as [{ outcome: WebhookEventStatus; ageMs: number }[]];
+      for (const each of finished) tx.tally({ of: "webhookEvent", ...each });
       if (rows.some(({ status }, index) => status === "APPLIED" && events[index]?.category === "CONTACT")) {
         enqueue(tx, "import", { workspaceId: tx.workspaceId, connectionId: connection.id });
       }

@@ -46,7 +46,12 @@ export class EventFeed {
 
   constructor(
     private readonly database: Database,
-    private readonly options: { url: string; logger: Logger },
+    private readonly options: {
+      url: string;
+      logger: Logger;
+      /** Is told how old the newest event is, by the database's clock against ours, when it is handed to subscribers. Must not throw. */
+      onHanded: (lagMs: number) => void;
+    },
   ) {}
 
   /** Starts to listen for wake-ups. */
@@ -174,7 +179,10 @@ export class EventFeed {
       const rows = await this.readAfter(workspaceId, feed.cursor);
       for (const subscriber of feed.subscribers) hand(subscriber, rows);
       const last = rows.at(-1);
-      if (last) feed.cursor = BigInt(last.cursor);
+      if (last) {
+        feed.cursor = BigInt(last.cursor);
+        this.options.onHanded(Date.now() - last.at.getTime());
+      }
       if (rows.length < pageSize) return;
     }
   }

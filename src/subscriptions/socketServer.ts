@@ -9,6 +9,7 @@ import {
   type ExecutionArgs,
   getOperationAST,
   GraphQLError,
+  type GraphQLFormattedError,
   type GraphQLSchema,
   OperationTypeNode,
   parse,
@@ -20,6 +21,8 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { maskError } from "../errorMask.js";
 import { AppError, badInput } from "../errors.js";
 import { type Logger, withCorrelation } from "../logger.js";
+import { type Metrics } from "../metrics.js";
+import { labelOf, type OperationLabel, unknownOperation } from "../operationLabel.js";
 import { type Context } from "../resolvers/context.js";
 import { checkOperation, maxTokens } from "../operationLimits.js";
 import { type ReadViewer, type Viewer } from "../viewer.js";
@@ -36,7 +39,15 @@ export interface SocketOptions {
   /** The context of one operation; its loaders must keep nothing, since it lives as long as the subscription. */
   contextFor: (viewer: Viewer) => Promise<Context>;
   allowedOrigins: () => string[];
+  metrics: Metrics;
   logger: Logger;
+}
+
+export interface Sockets {
+  /** How many are open now. */
+  count(): { sockets: number; subscriptions: number };
+  /** Closes every socket with 1001. */
+  close(): Promise<void>;
 }
 
 const maxMessageBytes = 256 * 1024;
@@ -44,21 +55,45 @@ const maxMessageBytes = 256 * 1024;
 /** The longest that setTimeout can wait. */
 const longestTimerMs = 2 ** 31 - 1;
 
-/** Adds the WebSocket to the server; the function returned closes every socket with 1001. */
-export function serveSockets(server: Server, options: SocketOptions): () => Promise<void> {
+/** Adds the WebSocket to the server. */
+export function serveSockets(server: Server, options: SocketOptions): Sockets {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: maxMessageBytes });
+  const open = new Set<Socket>();
+  const counted = new WeakSet<SubscribePayload>();
+  /** Counts an operation by how it began: once, whatever comes later. */
+  const answered = (payload: SubscribePayload, label: OperationLabel, outcome: unknown): void => {
+    if (counted.has(payload)) return;
+    counted.add(payload);
+    options.metrics.operationAnswered(label, outcome as string);
+  };
+  const labelOfArgs = ({ document, operationName }: ExecutionArgs): OperationLabel => {
+    const operation = getOperationAST(document, operationName);
+    return operation ? labelOf(options.schema, document, operation) : unknownOperation;
+  };
   const handle = useServer<Record<string, unknown>, Extra>(
     {
       connectionInitWaitTimeout: 10_000,
-      onConnect: (ctx) => connect(ctx, options),
+      onConnect: (ctx) => {
+        open.add(ctx);
+        return connect(ctx, options);
+      },
       onDisconnect: ({ extra }) => clearTimeout(extra.expiry),
+      onClose: (ctx) => void open.delete(ctx),
       onSubscribe: (ctx, id, payload) => withCorrelation(`socket-${id}`, () => subscribe(ctx, payload, options)),
-      onNext: (_ctx, _id, _payload, _args, result) =>
-        result.errors
-          ? { ...result, errors: result.errors.map((error) => maskError(error, options.logger)) }
-          : undefined,
-      onError: (_ctx, _id, _payload, errors) =>
-        errors.map((error) => maskError(error, options.logger, "GRAPHQL_VALIDATION_FAILED")),
+      onOperation: (_ctx, _id, payload, args, result) => {
+        if (Symbol.asyncIterator in result) answered(payload, labelOfArgs(args), "OK");
+      },
+      onNext: (_ctx, _id, payload, args, result) => {
+        if (!result.errors) return;
+        const errors = result.errors.map((error) => maskError(error, options.logger));
+        answered(payload, labelOfArgs(args), codeOf(errors));
+        return { ...result, errors };
+      },
+      onError: (_ctx, _id, payload, errors) => {
+        const masked = errors.map((error) => maskError(error, options.logger, "GRAPHQL_VALIDATION_FAILED"));
+        answered(payload, unknownOperation, codeOf(masked));
+        return masked;
+      },
     },
     sockets,
   );
@@ -77,12 +112,22 @@ export function serveSockets(server: Server, options: SocketOptions): () => Prom
     sockets.handleUpgrade(request, stream, head, (socket) => sockets.emit("connection", socket, request));
   };
   server.on("upgrade", upgrade);
-  return async () => {
-    server.off("upgrade", upgrade);
-    for (const socket of sockets.clients) socket.close(1001, "Going away");
-    await handle.dispose();
-    sockets.close();
+  return {
+    count: () => ({
+      sockets: sockets.clients.size,
+      subscriptions: [...open].reduce((sum, { subscriptions }) => sum + Object.keys(subscriptions).length, 0),
+    }),
+    close: async () => {
+      server.off("upgrade", upgrade);
+      for (const socket of sockets.clients) socket.close(1001, "Going away");
+      await handle.dispose();
+      sockets.close();
+    },
   };
+}
+
+function codeOf([first]: GraphQLFormattedError[]): unknown {
+  return first?.extensions?.["code"];
 }
 
 function refuse(stream: Duplex, status: string): void {

@@ -32,7 +32,13 @@ export function isSigned(body: Buffer, signature: string | undefined, keys: stri
 /** Adds `POST /webhooks/xero`. */
 export async function receiveWebhooks(
   app: FastifyInstance,
-  options: { keys: string[]; inbox: WebhookInbox; logger: Logger },
+  options: {
+    keys: string[];
+    inbox: WebhookInbox;
+    logger: Logger;
+    /** Is told of every answer. Must not throw. */
+    onAnswer: (status: number, durationMs: number) => void;
+  },
 ): Promise<void> {
   await app.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
@@ -42,6 +48,10 @@ export async function receiveWebhooks(
       if (status >= 500) options.logger.error({ err: error }, "a delivery could not be kept; Xero will send it again");
       // An empty body, whatever went wrong: anything else counts as a failed delivery twice over.
       await reply.code(status >= 500 ? 503 : status).send();
+    });
+    scope.addHook("onResponse", (_request, reply, answered) => {
+      options.onAnswer(reply.statusCode, reply.elapsedTime);
+      answered();
     });
     scope.post(path, { bodyLimit, ...notForBrowsers }, async (request, reply) => {
       if (request.headers["content-encoding"] !== undefined) return reply.code(415).send();

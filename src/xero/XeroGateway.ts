@@ -17,6 +17,8 @@ export interface GatewayOptions {
   logger: Logger;
   /** Is told of every failed piece of work before the caller is, to see whether it means that the link is lost. */
   onFailure: (target: Target, failure: XeroFailure) => Promise<void>;
+  /** Is told of every answer, and of every call that got none. Must not throw. */
+  onAnswer?: (answer: CallRecord) => void;
 }
 
 /** The calls of one piece of work: what was answered, places that are taken, and those that are being given back. */
@@ -115,6 +117,7 @@ export class XeroGateway {
       },
       onAnswer: (answer) => {
         answers.push(answer);
+        this.options.onAnswer?.(answer);
         // Which of the places it was does not matter: they are as many as the calls in progress.
         const place = places.shift();
         if (place) returns.push(this.giveBack(place, answer));

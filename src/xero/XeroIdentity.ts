@@ -9,6 +9,7 @@
 import { decodeJwt } from "jose";
 import * as oidc from "openid-client";
 import { z } from "zod";
+import { type CallRecord } from "./exchange.js";
 import { instant } from "./wireValues.js";
 import { classify, XeroFailure } from "./XeroFailure.js";
 
@@ -23,6 +24,8 @@ export interface XeroIdentityOptions {
   scopes: string[];
   /** For one exchange, to the last byte of the answer. */
   timeoutMs: number;
+  /** Is told of every answer, and with status 0 of every call that got none. Must not throw. */
+  onAnswer?: (answer: Pick<CallRecord, "operation" | "status" | "durationMs">) => void;
 }
 
 export interface TokenSet {
@@ -173,9 +176,12 @@ export class XeroIdentity {
   private async send(operation: string, url: string, init: RequestInit): Promise<string> {
     const limit = new AbortController();
     const timer = setTimeout(() => limit.abort(), this.options.timeoutMs);
+    const startedAt = performance.now();
+    let status = 0;
     try {
       const response = await fetch(url, { ...init, redirect: "manual", signal: limit.signal });
       const text = await response.text();
+      status = response.status;
       if (response.ok) return text;
       throw classify(response.status, Object.fromEntries(response.headers), text, operation);
     } catch (error) {
@@ -184,6 +190,7 @@ export class XeroIdentity {
       throw new XeroFailure({ kind: "UNCERTAIN", operation, problem });
     } finally {
       clearTimeout(timer);
+      this.options.onAnswer?.({ operation, status, durationMs: performance.now() - startedAt });
     }
   }
 }

@@ -9,6 +9,7 @@ import { type Sandbox, startSandbox } from "../../sandbox/Sandbox.js";
 import { type App, startApp } from "../../src/app.js";
 import { type Config, readConfig } from "../../src/config.js";
 import { createLogger, type Logger } from "../../src/logger.js";
+import { type DatabaseDoor } from "./DatabaseDoor.js";
 import { type FreshDatabase, freshDatabase } from "./database.js";
 
 export const secret = "a secret that only tests use, of more than 32 bytes";
@@ -20,6 +21,10 @@ export interface ServiceOptions {
   /** Environment variables on top of the test's own. */
   environment?: Record<string, string>;
   logger?: Logger;
+  /** By whatever database; an operator needs PostgreSQL to split the roles. */
+  role?: Config["role"];
+  /** Between the service and its database; the test closes it, last. */
+  door?: DatabaseDoor;
 }
 
 export class Service {
@@ -72,7 +77,7 @@ export class Service {
 }
 
 /** Starts everything; the sandbox posts its webhooks to the service. Close it in `afterAll`. */
-export async function startService({ environment = {}, logger }: ServiceOptions = {}): Promise<Service> {
+export async function startService({ environment = {}, logger, role, door }: ServiceOptions = {}): Promise<Service> {
   const [sandbox, database] = await Promise.all([startSandbox({ switches: wideLimits }), freshDatabase()]);
   const config = readConfig({
     NODE_ENV: "test",
@@ -90,7 +95,9 @@ export async function startService({ environment = {}, logger }: ServiceOptions 
     LOG_LEVEL: "silent",
     ...environment,
   });
-  config.database = { ...config.database, url: database.url, embedded: database.embedded, appRole: database.appRole };
+  const { embedded, appRole } = database;
+  config.database = { ...config.database, url: door ? await door.open(database.url) : database.url, embedded, appRole };
+  if (role) config.role = role;
   const app = await startApp(config, logger ?? createLogger(config.logLevel));
   const service = new Service(app, sandbox, database, config);
   await service.control("webhooks", { url: `${app.url}/webhooks/xero` });

@@ -217,6 +217,7 @@ export class PaymentBook {
       else if (failure) await fail(tx, payment, failedPayment(failure));
       else {
         await patch(tx, payment, { pushAction: null, pushNotBefore: null, syncStatus: "SYNCED", syncError: null });
+        tx.tally({ of: "payment", outcome: "DELETED" });
         await noteStanding(tx, id);
       }
     });
@@ -235,7 +236,9 @@ export class PaymentBook {
       keyReused: batch.keyReused || failure.kind === "KEY_REUSED",
     });
     for (const payment of await membersOf(tx, batch.id)) {
-      await patch(tx, payment, { syncStatus: "UNCERTAIN", syncError: paymentInDoubt(failure) });
+      const syncError = paymentInDoubt(failure);
+      await patch(tx, payment, { syncStatus: "UNCERTAIN", syncError });
+      tx.tally({ of: "payment", outcome: "UNCERTAIN", code: syncError.code });
     }
   }
 

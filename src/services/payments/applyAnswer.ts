@@ -196,6 +196,7 @@ async function linkSent({ tx, connectionId, readAt, changes }: Arriving, sent: P
       ...(sent.paid ? { syncStatus: "SYNCED", pushAction: null } : { syncStatus: "QUEUED", pushAction: "DELETE" }),
     },
   );
+  tx.tally({ of: "payment", outcome: "CREATED" });
   changes.push({ paymentId: sent.id, kind: "CHANGED" });
 }
 

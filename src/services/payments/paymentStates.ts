@@ -40,6 +40,7 @@ export async function arrive(
     pushNotBefore: null,
     pushFailures: 0,
   });
+  tx.tally({ of: "payment", outcome: "CREATED" });
   await noteStanding(tx, payment.id);
   await noteActivity(tx, connectionId);
   if (mustEnd) enqueue(tx, "pay", { workspaceId: tx.workspaceId, connectionId });
@@ -88,6 +89,7 @@ export async function fail(tx: WorkspaceTransaction, payment: Payment, syncError
     pushAction: null,
   };
   const free = { pushBatchId: null, pushNotBefore: null };
+  if (!hasNoWay(payment)) tx.tally({ of: "payment", outcome: "FAILED", code: syncError.code });
   await patch(tx, payment, { ...free, ...(hasNoWay(payment) ? gone : { syncStatus: "FAILED", syncError }) });
 }
 

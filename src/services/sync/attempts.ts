@@ -62,6 +62,9 @@ export async function applyChanges(tx: WorkspaceTransaction, changes: Change[]):
   for (const { attempt, syncStatus } of changes) {
     record(tx, { topic: "SYNC", runId: attempt.runId, invoiceId: attempt.invoiceId, syncStatus });
   }
+  for (const { outcome, error } of changes) {
+    if (outcome !== "PENDING") tx.tally({ of: "attempt", outcome, code: error?.code });
+  }
   for (const runId of runsOf(changes.map(({ attempt }) => attempt))) await deriveRun(tx, runId);
 }
 

@@ -159,6 +159,10 @@ async function insertAttempts(
       JSON.stringify(attempts.map((attempt) => ({ id: uuidv7(), ...attempt }))),
     ],
   );
+  for (const { outcome } of attempts) {
+    if (outcome !== "PENDING")
+      tx.tally({ of: "attempt", outcome, code: outcome === "FAILED" ? failure?.code : undefined });
+  }
 }
 
 /** What the query finds, locked, by id, so much at a time. */
