@@ -11,7 +11,9 @@ import { type Logger } from "./logger.js";
 import { type Context, type Services } from "./resolvers/context.js";
 import { createLoaders } from "./resolvers/loaders.js";
 import { buildAppSchema } from "./schema.js";
-import { Alerts } from "./services/Alerts.js";
+import { Alerts } from "./services/alerts/Alerts.js";
+import { Mails } from "./services/alerts/Mails.js";
+import { OverdueWatch } from "./services/alerts/OverdueWatch.js";
 import { ConnectionCare } from "./services/ConnectionCare.js";
 import { Connections } from "./services/Connections.js";
 import { ContactImports } from "./services/contacts/ContactImports.js";
@@ -202,6 +204,11 @@ async function start(
       keyLifeMs: config.keyLifeMs,
       logger,
     });
+    const mails = new Mails(database, { ...config.mail, appUrl, leaseMs: config.syncLeaseMs, logger });
+    onClose(() => {
+      mails.close();
+      return Promise.resolve();
+    });
     const worker = new Worker(
       database,
       {
@@ -212,7 +219,10 @@ async function start(
           timeoutMs: xero.timeoutMs,
           keyLifeMs: config.keyLifeMs,
         }),
-        paymentPoll: new PaymentPoll(database, gateway, invoiceReader, config.paymentCatchUpEveryMs),
+        paymentPoll: new PaymentPoll(database, gateway, invoiceReader, {
+          everyMs: config.paymentCatchUpEveryMs,
+          silentAfterMs: config.webhookSilentAfterMs,
+        }),
         organisationData,
         connectionCare: new ConnectionCare(
           database,
@@ -225,6 +235,8 @@ async function start(
         ),
         contactImports,
         disconnections,
+        mails,
+        overdueWatch: new OverdueWatch(database, config.syncOverdueAfterMs),
         schedule: new Schedule(database, integrations),
         sweep: new Sweep(database),
       },

@@ -82,6 +82,12 @@ const shape = {
   ),
   CONNECTION_INACTIVE_AFTER: duration,
   CONNECTION_WARN_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
+  SMTP_URL: z.string().regex(/^smtps?:\/\/\S+$/, "must be an smtp:// or smtps:// address"),
+  MAIL_FROM: z
+    .string()
+    .regex(/^[^<>\r\n]*<?[^\s<>@]+@[^\s<>@]+>?$/, "must be an e-mail address, with or without a name before it"),
+  SYNC_OVERDUE_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
+  WEBHOOK_SILENT_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
   LOG_LEVEL: z.enum(
     ["fatal", "error", "warn", "info", "debug", "trace", "silent"],
     "must be a pino level such as info",
@@ -215,6 +221,26 @@ export const settings: Setting[] = [
     default: "45d",
     description: "an alert says so before; less than CONNECTION_INACTIVE_AFTER",
   },
+  {
+    name: "SMTP_URL",
+    example: "smtps://user:secret@mail.example.com",
+    description: "where alert e-mail is handed in; unset: alerts are kept, no mail is sent",
+  },
+  {
+    name: "MAIL_FROM",
+    example: "Ledgerline <alerts@example.com>",
+    description: "who alert e-mail is from; required with SMTP_URL",
+  },
+  {
+    name: "SYNC_OVERDUE_AFTER",
+    default: "24h",
+    description: "an alert says when something that should be in Xero has not been for so long, whatever the reason",
+  },
+  {
+    name: "WEBHOOK_SILENT_AFTER",
+    default: "24h",
+    description: "an alert says when changes are found in Xero and no webhook has come for so long",
+  },
   { name: "LOG_LEVEL", default: "info", description: "JSON lines on stdout" },
 ];
 
@@ -243,6 +269,10 @@ export interface Config {
   keyLifeMs: number;
   paymentCatchUpEveryMs: number;
   connection: { checkEveryMs: number; warnAfterMs: number; inactiveAfterMs: number };
+  /** `smtpUrl` null: no mail is sent. */
+  mail: { smtpUrl: string | null; from: string };
+  syncOverdueAfterMs: number;
+  webhookSilentAfterMs: number;
   encryptionKeys: { id: string; key: Buffer }[];
   auth: {
     secret: string | null;
@@ -284,6 +314,7 @@ function rules(values: Values, environment: Record<string, string | undefined>):
   if (warnAfter !== undefined && endAfter !== undefined && warnAfter >= endAfter) {
     problems.push("CONNECTION_WARN_AFTER must be less than CONNECTION_INACTIVE_AFTER, or nobody would be warned");
   }
+  if (environment["SMTP_URL"] && !environment["MAIL_FROM"]) problems.push("MAIL_FROM is missing: SMTP_URL needs it");
   if (!environment["DATABASE_URL"] && values.ROLE !== undefined && values.ROLE !== "all") {
     problems.push("ROLE must be all with the embedded database; set DATABASE_URL to split the roles");
   }
@@ -355,6 +386,9 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       warnAfterMs: value("CONNECTION_WARN_AFTER"),
       inactiveAfterMs: value("CONNECTION_INACTIVE_AFTER"),
     },
+    mail: { smtpUrl: read.SMTP_URL ?? null, from: read.MAIL_FROM ?? "" },
+    syncOverdueAfterMs: value("SYNC_OVERDUE_AFTER"),
+    webhookSilentAfterMs: value("WEBHOOK_SILENT_AFTER"),
     encryptionKeys: value("ENCRYPTION_KEYS"),
     auth: {
       secret: read.AUTH_JWT_SECRET ?? null,

@@ -28,6 +28,7 @@ import { Grant } from "./entities/Grant.js";
 import { Integration } from "./entities/Integration.js";
 import { Invoice } from "./entities/Invoice.js";
 import { LineItem } from "./entities/LineItem.js";
+import { Mail } from "./entities/Mail.js";
 import { Participant } from "./entities/Participant.js";
 import { Payment } from "./entities/Payment.js";
 import { PaymentPoll } from "./entities/PaymentPoll.js";
@@ -53,6 +54,7 @@ import { SupportCatalogue1764115200000 } from "./migrations/1764115200000-Suppor
 import { ContactImport1764201600000 } from "./migrations/1764201600000-ContactImport.js";
 import { WebhookDoor1764288000000 } from "./migrations/1764288000000-WebhookDoor.js";
 import { Payments1764374400000 } from "./migrations/1764374400000-Payments.js";
+import { AlertMail1764460800000 } from "./migrations/1764460800000-AlertMail.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -98,6 +100,7 @@ const entities = [
   Invoice,
   LineItem,
   LogEvent,
+  Mail,
   Participant,
   Payment,
   PaymentPoll,
@@ -277,6 +280,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       ContactImport1764201600000,
       WebhookDoor1764288000000,
       Payments1764374400000,
+      AlertMail1764460800000,
     ],
     migrationsTableName: "schema_migration",
     synchronize: false,

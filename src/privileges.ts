@@ -16,6 +16,7 @@ const workspaceTables: Record<string, string> = {
   integration: "SELECT, INSERT, UPDATE",
   invoice: "SELECT, INSERT, UPDATE",
   line_item: "SELECT, INSERT, UPDATE, DELETE",
+  mail: "SELECT, INSERT, UPDATE",
   participant: "SELECT, INSERT, UPDATE",
   payment: "SELECT, INSERT, UPDATE",
   payment_poll: "SELECT, INSERT, UPDATE",

@@ -23,6 +23,8 @@ export interface Tasks {
   import: { workspaceId: string; connectionId: string };
   /** End at Xero what was given up here. */
   release: { workspaceId: string; connectionId: string };
+  /** Send the workspace's mails. */
+  mail: { workspaceId: string };
 }
 
 export interface EnqueueOptions {
@@ -41,7 +43,8 @@ export function enqueue<T extends keyof Tasks>(
 ): void {
   const { runAt, priority = 0 } = options;
   // A delayed wake-up has a key of its own, by the second, so that none is put off by one that comes later.
-  const key = `${task}:${payload.connectionId}${runAt ? `:${Math.ceil(runAt.getTime() / 1000)}` : ""}`;
+  const of = "connectionId" in payload ? payload.connectionId : "";
+  const key = `${task}:${of}${runAt ? `:${Math.ceil(runAt.getTime() / 1000)}` : ""}`;
   tx.beforeCommit("jobs", async () => {
     const add =
       tx.workspaceId === null

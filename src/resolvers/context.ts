@@ -1,5 +1,5 @@
 /** What every resolver is given: who asks, the services, and loaders that gather what one operation needs into few statements. */
-import { type Alerts } from "../services/Alerts.js";
+import { type Alerts } from "../services/alerts/Alerts.js";
 import { type Connections } from "../services/Connections.js";
 import { type ContactImports } from "../services/contacts/ContactImports.js";
 import { type Disconnections } from "../services/Disconnections.js";
