@@ -14,6 +14,7 @@ import { buildAppSchema } from "./schema.js";
 import { Alerts } from "./services/alerts/Alerts.js";
 import { Mails } from "./services/alerts/Mails.js";
 import { OverdueWatch } from "./services/alerts/OverdueWatch.js";
+import { AuditLog } from "./services/AuditLog.js";
 import { ConnectionCare } from "./services/ConnectionCare.js";
 import { Connections } from "./services/Connections.js";
 import { ContactImports } from "./services/contacts/ContactImports.js";
@@ -141,6 +142,7 @@ async function start(
     onClose(() => eventFeed.close());
     const services: Services = {
       alerts: new Alerts(database),
+      auditLog: new AuditLog(database),
       connections,
       contactImports,
       connectionEndsAfterMs: config.connection.inactiveAfterMs,
@@ -173,6 +175,7 @@ async function start(
         return viewer;
       },
       catalogue: new SupportCatalogue(database),
+      auditLog: services.auditLog,
     });
     await receiveWebhooks(http, { keys: xero.webhookKeys, inbox: webhookInbox, logger });
     await serveGraphql(http, schema, {
