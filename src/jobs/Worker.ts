@@ -168,7 +168,10 @@ export class Worker {
       (Object.keys(run) as (keyof Tasks)[]).map((task) => [
         task,
         // The queue has checked nothing of the payload, but only `enqueue` writes it.
-        (payload: unknown, { job }) => withCorrelation(`job-${job.id}`, () => run[task](payload as never)),
+        (payload: unknown, { job }) => {
+          const { correlationId = `job-${job.id}` } = payload as { correlationId?: string };
+          return withCorrelation(correlationId, () => run[task](payload as never));
+        },
       ]),
     );
   }

@@ -4,6 +4,7 @@
  * A job joins the transaction that gives rise to it, and jobs with one key collapse into one.
  */
 import { type Transaction } from "../database.js";
+import { correlationId } from "../logger.js";
 
 /** Every kind of background work with its payload. */
 export interface Tasks {
@@ -52,7 +53,9 @@ export function enqueue<T extends keyof Tasks>(
         : "ledgerline_enqueue($1, $2, $3, $4, $5)";
     // Keys are the workspace's own: the function puts it in front by itself, so that none can replace another's job.
     const fullKey = tx.workspaceId === null ? `${payload.workspaceId}:${key}` : key;
-    await tx.manager.query(`SELECT ${add}`, [task, JSON.stringify(payload), fullKey, runAt ?? null, priority]);
+    // What a job does is found in the log by the request or delivery that gave rise to it.
+    const job = JSON.stringify({ ...payload, correlationId: correlationId() });
+    await tx.manager.query(`SELECT ${add}`, [task, job, fullKey, runAt ?? null, priority]);
   });
   tx.signal("jobs");
 }
