@@ -6,6 +6,7 @@ const systemPath = [
   "src/services/ConnectionCare.ts", // looks at all workspaces for links whose time has come
   "src/services/Disconnections.ts", // whether another workspace uses the same link
   "src/services/LinkWatch.ts", // a dead grant is several workspaces'
+  "src/services/alerts/OverdueWatch.ts", // looks at all workspaces for what should be in Xero long since
   "src/services/payments/PaymentPoll.ts", // looks at all workspaces for polls that are due
   "src/services/Sweep.ts", // looks at all workspaces for what was forgotten
   "src/services/sync/Schedule.ts", // looks at all workspaces for a tick that has come

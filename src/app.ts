@@ -13,7 +13,10 @@ import { Readiness } from "./Readiness.js";
 import { type Context, type Services } from "./resolvers/context.js";
 import { createLoaders } from "./resolvers/loaders.js";
 import { buildAppSchema } from "./schema.js";
-import { Alerts } from "./services/Alerts.js";
+import { Alerts } from "./services/alerts/Alerts.js";
+import { Mails } from "./services/alerts/Mails.js";
+import { OverdueWatch } from "./services/alerts/OverdueWatch.js";
+import { AuditLog } from "./services/AuditLog.js";
 import { ConnectionCare } from "./services/ConnectionCare.js";
 import { Connections } from "./services/Connections.js";
 import { ContactImports } from "./services/contacts/ContactImports.js";
@@ -169,6 +172,7 @@ async function start(
     onClose(() => eventFeed.close());
     const services: Services = {
       alerts: new Alerts(database),
+      auditLog: new AuditLog(database),
       connections,
       contactImports,
       connectionEndsAfterMs: config.connection.inactiveAfterMs,
@@ -202,6 +206,7 @@ async function start(
         return viewer;
       },
       catalogue: new SupportCatalogue(database),
+      auditLog: services.auditLog,
     });
     await receiveWebhooks(http, {
       keys: xero.webhookKeys,
@@ -241,6 +246,11 @@ async function start(
       keyLifeMs: config.keyLifeMs,
       logger,
     });
+    const mails = new Mails(database, { ...config.mail, appUrl, leaseMs: config.syncLeaseMs, logger });
+    onClose(() => {
+      mails.close();
+      return Promise.resolve();
+    });
     const started = new Worker(
       database,
       {
@@ -251,7 +261,10 @@ async function start(
           timeoutMs: xero.timeoutMs,
           keyLifeMs: config.keyLifeMs,
         }),
-        paymentPoll: new PaymentPoll(database, gateway, invoiceReader, config.paymentCatchUpEveryMs),
+        paymentPoll: new PaymentPoll(database, gateway, invoiceReader, {
+          everyMs: config.paymentCatchUpEveryMs,
+          silentAfterMs: config.webhookSilentAfterMs,
+        }),
         organisationData,
         connectionCare: new ConnectionCare(
           database,
@@ -264,6 +277,8 @@ async function start(
         ),
         contactImports,
         disconnections,
+        mails,
+        overdueWatch: new OverdueWatch(database, config.syncOverdueAfterMs),
         schedule: new Schedule(database, integrations),
         sweep: new Sweep(database),
       },

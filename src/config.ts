@@ -4,6 +4,7 @@
  * in one message, so that nobody mends a start one variable at a time.
  */
 import { z } from "zod";
+import { problemsOf } from "./configRules.js";
 
 const xeroScopes =
   "openid profile email offline_access accounting.invoices accounting.payments.read accounting.contacts accounting.settings.read";
@@ -82,6 +83,12 @@ const shape = {
   ),
   CONNECTION_INACTIVE_AFTER: duration,
   CONNECTION_WARN_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
+  SMTP_URL: z.string().regex(/^smtps?:\/\/\S+$/, "must be an smtp:// or smtps:// address"),
+  MAIL_FROM: z
+    .string()
+    .regex(/^[^<>\r\n]*<?[^\s<>@]+@[^\s<>@]+>?$/, "must be an e-mail address, with or without a name before it"),
+  SYNC_OVERDUE_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
+  WEBHOOK_SILENT_AFTER: duration.refine((ms) => ms > 0, "must be more than nothing"),
   LOG_LEVEL: z.enum(
     ["fatal", "error", "warn", "info", "debug", "trace", "silent"],
     "must be a pino level such as info",
@@ -90,7 +97,7 @@ const shape = {
 } as const;
 
 type Name = keyof typeof shape;
-type Values = { [name in Name]: z.output<(typeof shape)[name]> | undefined };
+export type Values = { [name in Name]: z.output<(typeof shape)[name]> | undefined };
 
 export interface Setting {
   name: Name;
@@ -216,6 +223,26 @@ export const settings: Setting[] = [
     default: "45d",
     description: "an alert says so before; less than CONNECTION_INACTIVE_AFTER",
   },
+  {
+    name: "SMTP_URL",
+    example: "smtps://user:secret@mail.example.com",
+    description: "where alert e-mail is handed in; unset: alerts are kept, no mail is sent",
+  },
+  {
+    name: "MAIL_FROM",
+    example: "Ledgerline <alerts@example.com>",
+    description: "who alert e-mail is from; required with SMTP_URL",
+  },
+  {
+    name: "SYNC_OVERDUE_AFTER",
+    default: "24h",
+    description: "an alert says when something that should be in Xero has not been for so long, whatever the reason",
+  },
+  {
+    name: "WEBHOOK_SILENT_AFTER",
+    default: "24h",
+    description: "an alert says when changes are found in Xero and no webhook has come for so long",
+  },
   { name: "LOG_LEVEL", default: "info", description: "JSON lines on stdout" },
   {
     name: "METRICS_TOKEN",
@@ -249,6 +276,10 @@ export interface Config {
   keyLifeMs: number;
   paymentCatchUpEveryMs: number;
   connection: { checkEveryMs: number; warnAfterMs: number; inactiveAfterMs: number };
+  /** `smtpUrl` null: no mail is sent. */
+  mail: { smtpUrl: string | null; from: string };
+  syncOverdueAfterMs: number;
+  webhookSilentAfterMs: number;
   encryptionKeys: { id: string; key: Buffer }[];
   auth: {
     secret: string | null;
@@ -268,50 +299,6 @@ export interface Config {
 /** Thrown by `readConfig`; `message` lists every problem, a line each. */
 export class ConfigError extends Error {}
 
-const required: Name[] = ["XERO_CLIENT_ID", "XERO_CLIENT_SECRET", "ENCRYPTION_KEYS"];
-
-function rules(values: Values, environment: Record<string, string | undefined>): string[] {
-  const problems: string[] = [];
-  for (const name of required) if (!environment[name]) problems.push(`${name} is missing`);
-  if (!environment["AUTH_JWT_SECRET"] === !environment["AUTH_JWKS_URL"]) {
-    problems.push("AUTH_JWT_SECRET or AUTH_JWKS_URL must be set, and only one of them");
-  }
-  if (
-    values.ENCRYPTION_KEYS &&
-    new Set(values.ENCRYPTION_KEYS.map(({ id }) => id)).size < values.ENCRYPTION_KEYS.length
-  ) {
-    problems.push("ENCRYPTION_KEYS names an id twice");
-  }
-  if (values.XERO_KEY_LIFE && values.XERO_REQUEST_TIMEOUT && values.XERO_KEY_LIFE <= values.XERO_REQUEST_TIMEOUT) {
-    problems.push("XERO_KEY_LIFE must exceed XERO_REQUEST_TIMEOUT, or no key would ever be used");
-  }
-  if (values.SYNC_LEASE && values.XERO_REQUEST_TIMEOUT && values.SYNC_LEASE <= values.XERO_REQUEST_TIMEOUT) {
-    problems.push("SYNC_LEASE must exceed XERO_REQUEST_TIMEOUT, or two workers would send one batch");
-  }
-  const { CONNECTION_WARN_AFTER: warnAfter, CONNECTION_INACTIVE_AFTER: endAfter } = values;
-  if (warnAfter !== undefined && endAfter !== undefined && warnAfter >= endAfter) {
-    problems.push("CONNECTION_WARN_AFTER must be less than CONNECTION_INACTIVE_AFTER, or nobody would be warned");
-  }
-  if (!environment["DATABASE_URL"] && values.ROLE !== undefined && values.ROLE !== "all") {
-    problems.push("ROLE must be all with the embedded database; set DATABASE_URL to split the roles");
-  }
-  for (const name of ["APP_URL", "PUBLIC_URL"] as const) {
-    // It becomes the invoice's Url at Xero, which refuses any that holds its own name.
-    if (values[name]?.toLowerCase().includes("xero"))
-      problems.push(`${name} must not contain "xero": Xero refuses invoices that link to it`);
-  }
-  if (values.NODE_ENV === "production") {
-    for (const name of ["AUTH_ISSUER", "AUTH_AUDIENCE"] as const) {
-      if (!environment[name]) problems.push(`${name} is missing; it is required in production`);
-    }
-    for (const name of ["XERO_LOGIN_URL", "XERO_IDENTITY_URL", "XERO_API_URL"] as const) {
-      if (values[name]?.startsWith("http:"))
-        problems.push(`${name} is a demo setting: production talks to Xero by https only`);
-    }
-  }
-  return problems;
-}
-
 /** Parses the environment. Throws ConfigError with every problem at once; secrets are never repeated in it. */
 export function readConfig(environment: Record<string, string | undefined> = process.env): Config {
   const problems: string[] = [];
@@ -325,7 +312,7 @@ export function readConfig(environment: Record<string, string | undefined> = pro
   }
   const read = values as Values;
   const given = Object.fromEntries(settings.map(({ name }) => [name, environment[name]?.trim()]));
-  problems.push(...rules(read, given));
+  problems.push(...problemsOf(read, given));
   if (problems.length > 0) {
     throw new ConfigError(
       `The configuration is not complete:\n${problems.map((line) => `  - ${line}`).join("\n")}\nSee .env.example.`,
@@ -363,6 +350,9 @@ export function readConfig(environment: Record<string, string | undefined> = pro
       warnAfterMs: value("CONNECTION_WARN_AFTER"),
       inactiveAfterMs: value("CONNECTION_INACTIVE_AFTER"),
     },
+    mail: { smtpUrl: read.SMTP_URL ?? null, from: read.MAIL_FROM ?? "" },
+    syncOverdueAfterMs: value("SYNC_OVERDUE_AFTER"),
+    webhookSilentAfterMs: value("WEBHOOK_SILENT_AFTER"),
     encryptionKeys: value("ENCRYPTION_KEYS"),
     auth: {
       secret: read.AUTH_JWT_SECRET ?? null,

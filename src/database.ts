@@ -15,7 +15,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { runMigrations as installQueue } from "graphile-worker";
-import { DataSource, DefaultNamingStrategy, type EntityManager, QueryFailedError } from "typeorm";
+import { DataSource, DefaultNamingStrategy, type EntityManager, QueryFailedError, type QueryRunner } from "typeorm";
 import { type PoolClient, types } from "pg";
 import { Account } from "./entities/Account.js";
 import { Alert } from "./entities/Alert.js";
@@ -29,6 +29,8 @@ import { Grant } from "./entities/Grant.js";
 import { Integration } from "./entities/Integration.js";
 import { Invoice } from "./entities/Invoice.js";
 import { LineItem } from "./entities/LineItem.js";
+import { AuditEntry } from "./entities/AuditEntry.js";
+import { Mail } from "./entities/Mail.js";
 import { Participant } from "./entities/Participant.js";
 import { Payment } from "./entities/Payment.js";
 import { PaymentPoll } from "./entities/PaymentPoll.js";
@@ -45,7 +47,8 @@ import { WebhookEvent } from "./entities/WebhookEvent.js";
 import { WebhookState } from "./entities/WebhookState.js";
 import { XeroContact } from "./entities/XeroContact.js";
 import { XeroTaxRate } from "./entities/XeroTaxRate.js";
-import { type Logger, messageOf } from "./logger.js";
+import { whoActs } from "./acting.js";
+import { correlationId, type Logger, messageOf } from "./logger.js";
 import { InitialSchema1763769600000 } from "./migrations/1763769600000-InitialSchema.js";
 import { ConnectionLife1763856000000 } from "./migrations/1763856000000-ConnectionLife.js";
 import { SyncEntry1763942400000 } from "./migrations/1763942400000-SyncEntry.js";
@@ -54,6 +57,8 @@ import { SupportCatalogue1764115200000 } from "./migrations/1764115200000-Suppor
 import { ContactImport1764201600000 } from "./migrations/1764201600000-ContactImport.js";
 import { WebhookDoor1764288000000 } from "./migrations/1764288000000-WebhookDoor.js";
 import { Payments1764374400000 } from "./migrations/1764374400000-Payments.js";
+import { AlertMail1764460800000 } from "./migrations/1764460800000-AlertMail.js";
+import { Audit1764547200000 } from "./migrations/1764547200000-Audit.js";
 import { prepareAppRole } from "./privileges.js";
 
 /** Work that must be done last in a transaction: all jobs first, then all events. */
@@ -103,6 +108,7 @@ export interface DatabaseOptions {
 const entities = [
   Account,
   Alert,
+  AuditEntry,
   Connection,
   Consent,
   ContactLink,
@@ -113,6 +119,7 @@ const entities = [
   Invoice,
   LineItem,
   LogEvent,
+  Mail,
   Participant,
   Payment,
   PaymentPoll,
@@ -263,10 +270,22 @@ export class Database {
     const tallies: Tally[] = [];
     try {
       await runner.startTransaction();
+      const acting = workspaceId === null ? undefined : whoActs();
       if (workspaceId !== null) {
-        await runner.query("SELECT set_config('app.workspace_id', $1, true), set_config('role', $2, true)", [
+        const actor = acting ? actorSettings : "";
+        await runner.query(`SELECT set_config('app.workspace_id', $1, true)${actor}, set_config('role', $2, true)`, [
           workspaceId,
           this.options.appRole,
+          ...(acting
+            ? [
+                acting.actor,
+                acting.action,
+                acting.subjectType,
+                acting.subjectId ?? "",
+                correlationId(),
+                acting.bulk ? "1" : "",
+              ]
+            : []),
         ]);
       }
       const result = await work({
@@ -278,8 +297,11 @@ export class Database {
         tally: (done) => void tallies.push(done),
       });
       for (const hook of hooks.jobs) await hook();
+      // With the first change that an operation makes, in its own transaction.
+      const noted = acting?.noted === false && (await noteOperation(runner));
       for (const hook of hooks.events) await hook();
       await runner.commitTransaction();
+      if (acting && noted) acting.noted = true;
       return { result, signals, tallies };
     } catch (error) {
       if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
@@ -288,6 +310,15 @@ export class Database {
       await runner.release();
     }
   }
+}
+
+const actorSettings = ["actor", "action", "subject_type", "subject_id", "correlation_id", "bulk"]
+  .map((name, index) => `, set_config('app.${name}', $${index + 3}, true)`)
+  .join("");
+
+async function noteOperation(runner: QueryRunner): Promise<boolean> {
+  const [row] = (await runner.query("SELECT ledgerline_audit_operation(false) AS noted")) as { noted: boolean }[];
+  return row?.noted ?? false;
 }
 
 /** Columns are named in snake case; tables and constraints are named by hand. */
@@ -321,6 +352,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       ContactImport1764201600000,
       WebhookDoor1764288000000,
       Payments1764374400000,
+      AlertMail1764460800000,
+      Audit1764547200000,
     ],
     migrationsTableName: "schema_migration",
     synchronize: false,

@@ -6,7 +6,7 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomUUID } from "node:crypto";
-import { type Logger, pino } from "pino";
+import { type DestinationStream, type Logger, type LoggerOptions, pino } from "pino";
 
 export type { Logger } from "pino";
 
@@ -34,10 +34,29 @@ const secretKeys = [
 ];
 const personalKeys = ["name", "firstName", "lastName", "email", "phone", "ndisNumber"];
 
-/** A logger for the process; every line carries the correlation id of what is running. */
-export function createLogger(level: string): Logger {
-  return pino({
+/**
+ * Of an error what tells where it happened, and nothing that it was about: a failed statement carries its parameters, and PostgreSQL's detail the
+ * values of the row.
+ */
+function tellableError(error: unknown): object {
+  if (!(error instanceof Error)) return { type: typeof error };
+  const { code, constraint, table } = ("driverError" in error ? error.driverError : error) as Record<string, unknown>;
+  return {
+    type: error.name,
+    message: error.message,
+    stack: error.stack,
+    ...(typeof code === "string" && { code }),
+    ...(typeof constraint === "string" && { constraint }),
+    ...(typeof table === "string" && { table }),
+    ...(error.cause !== undefined && { cause: tellableError(error.cause) }),
+  };
+}
+
+/** A logger for the process; every line carries the correlation id of what is running. Its lines go to stdout, or to `destination`. */
+export function createLogger(level: string, destination?: DestinationStream): Logger {
+  const options: LoggerOptions = {
     level,
+    serializers: { err: tellableError },
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
@@ -46,7 +65,8 @@ export function createLogger(level: string): Logger {
       return id ? { correlationId: id } : {};
     },
     redact: { paths: [...secretKeys, ...personalKeys].flatMap((key) => [key, `*.${key}`]), censor: "[redacted]" },
-  });
+  };
+  return destination ? pino(options, destination) : pino(options);
 }
 
 /** The message of whatever was thrown, for logs and joined texts; never shown to a caller. */

@@ -8,6 +8,8 @@ import { type QueryRunner } from "typeorm";
 const workspaceTables: Record<string, string> = {
   account: "SELECT, INSERT, UPDATE, DELETE",
   alert: "SELECT, INSERT, UPDATE",
+  // Written by triggers and functions of the owner's, and by nobody else.
+  audit_entry: "SELECT",
   connection: "SELECT, INSERT, UPDATE",
   contact_link: "SELECT, INSERT, UPDATE, DELETE",
   contact_mirror: "SELECT, INSERT, UPDATE",
@@ -16,6 +18,7 @@ const workspaceTables: Record<string, string> = {
   integration: "SELECT, INSERT, UPDATE",
   invoice: "SELECT, INSERT, UPDATE",
   line_item: "SELECT, INSERT, UPDATE, DELETE",
+  mail: "SELECT, INSERT, UPDATE",
   participant: "SELECT, INSERT, UPDATE",
   payment: "SELECT, INSERT, UPDATE",
   payment_poll: "SELECT, INSERT, UPDATE",
@@ -77,6 +80,8 @@ export async function prepareAppRole(runner: QueryRunner, role: string): Promise
   }
   const grants = Object.entries(workspaceTables).map(([table, rights]) => `GRANT ${rights} ON ${table} TO ${role};`);
   grants.push(`GRANT EXECUTE ON FUNCTION ledgerline_enqueue(text, json, text, timestamptz, integer) TO ${role};`);
+  grants.push(`GRANT EXECUTE ON FUNCTION ledgerline_audit_operation(boolean) TO ${role};`);
+  grants.push(`GRANT EXECUTE ON FUNCTION ledgerline_audit_refusal(text, text, text) TO ${role};`);
   grants.push(`GRANT USAGE ON SCHEMA public TO ${role};`);
   await runner.query(grants.join("\n"));
 }

@@ -5,6 +5,7 @@ import { type AuthChecker, buildSchema } from "type-graphql";
 import { Role } from "./entities/enums.js";
 import { AppError } from "./errors.js";
 import { type Context } from "./resolvers/context.js";
+import { AuditResolver, auditMutations } from "./resolvers/AuditResolver.js";
 import { AlertResolver } from "./resolvers/AlertResolver.js";
 import {
   IntegrationResolver,
@@ -28,8 +29,12 @@ import {
 
 const roles = [Role.VIEWER, Role.BOOKKEEPER, Role.ADMIN];
 
-const authChecker: AuthChecker<Context, Role> = ({ context: { viewer } }, [needed = "VIEWER"]) => {
+const authChecker: AuthChecker<Context, Role> = async (
+  { context: { viewer, services }, info },
+  [needed = "VIEWER"],
+) => {
   if (roles.indexOf(viewer.role) >= roles.indexOf(needed)) return true;
+  await services.auditLog.refused(viewer, info.fieldName);
   throw new AppError("FORBIDDEN", `This needs the role ${needed}; the bearer token's is ${viewer.role}.`);
 };
 
@@ -42,6 +47,7 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
     resolvers: [
       AlertResolver,
       AlertSubscription,
+      AuditResolver,
       ConnectionStatusSubscription,
       IntegrationResolver,
       InvoiceResolver,
@@ -61,6 +67,7 @@ export async function buildAppSchema(): Promise<GraphQLSchema> {
       XeroOrganisationResolver,
     ],
     authChecker,
+    globalMiddlewares: [auditMutations],
     validate: false,
     // Asked for by TypeGraphQL wherever there are subscriptions, though each of ours brings its own source.
     pubSub: { publish: unused, subscribe: unused },

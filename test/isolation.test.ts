@@ -108,6 +108,11 @@ beforeAll(async () => {
       `INSERT INTO release (workspace_id, id, connection_id, xero_connection_id, xero_user_id, due_at)
        VALUES ('${name}', gen_random_uuid(), '${ids.connection}', gen_random_uuid(), 'x', now() + interval '1 day')`,
     );
+    await runSql(
+      service,
+      `INSERT INTO mail (workspace_id, id, alert_id, occasion, address)
+       SELECT workspace_id, gen_random_uuid(), id, 'OPENED', 'x@example.com' FROM alert WHERE workspace_id = '${name}'`,
+    );
     // Comes with time.
     await runSql(
       service,

@@ -5,6 +5,23 @@ import { InstantColumn, WorkspaceRecord } from "./columns.js";
 import { AlertKind, AlertState } from "./enums.js";
 import { Integration } from "./Integration.js";
 
+/** One invoice of a digest, with nothing in it that says more of a person than a number. */
+export interface FailedInvoice {
+  invoiceId: string;
+  number: string;
+  code: string;
+  /** In words, and Xero's own. */
+  problem: string;
+  xeroMessages: string[];
+  resolution: string;
+}
+
+/** What a digest is about: the invoices by id, and of the first of them what went wrong. */
+export interface AlertDetails {
+  invoiceIds: string[];
+  invoices: FailedInvoice[];
+}
+
 /** Something that a person should know of. At most one is open for a cause, which is its kind and its subject. */
 @ObjectType({ description: "One per cause: repeats update it, and it resolves itself when the cause is gone." })
 @Entity("alert")
@@ -47,4 +64,15 @@ export class Alert extends WorkspaceRecord {
   @Field(() => DateTimeScalar, { nullable: true })
   @InstantColumn({ nullable: true })
   resolvedAt!: Date | null;
+
+  @Field(() => DateTimeScalar, {
+    nullable: true,
+    description: "When the first mail about it was taken by the mail server; null: none was.",
+  })
+  @InstantColumn({ nullable: true })
+  emailedAt!: Date | null;
+
+  /** Null where the words say it all. */
+  @Column({ type: "jsonb", nullable: true })
+  details!: AlertDetails | null;
 }

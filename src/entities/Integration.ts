@@ -96,6 +96,10 @@ export class Integration {
   @InstantColumn({ nullable: true })
   scheduleNextRunAt!: Date | null;
 
+  @Field(() => [String], { description: "Where alert e-mail goes." })
+  @Column({ type: "text", array: true, default: "{}" })
+  alertEmails!: string[];
+
   @Field(() => Boolean, {
     description:
       "Keep the link to Xero alive however long nobody uses it; off: it is ended after 60 days without activity.",

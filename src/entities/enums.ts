@@ -177,11 +177,14 @@ registerEnumType(SyncPreviewAction, { name: "SyncPreviewAction" });
 
 export type AlertKind = keyof typeof AlertKind;
 export const AlertKind = names(
+  "SYNC_FAILED",
   "DUPLICATE_IN_XERO",
   "CONNECTION_LOST",
   "CONNECTION_EXPIRING",
   "DISCONNECTED_INACTIVE",
   "MAPPING_BROKEN",
+  "WEBHOOK_SILENT",
+  "SYNC_OVERDUE",
 );
 registerEnumType(AlertKind, { name: "AlertKind" });
 

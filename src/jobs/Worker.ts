@@ -16,6 +16,8 @@ import { type Disconnections } from "../services/Disconnections.js";
 import { type OrganisationData } from "../services/OrganisationData.js";
 import { type PaymentPoll } from "../services/payments/PaymentPoll.js";
 import { type PaymentPusher } from "../services/payments/PaymentPusher.js";
+import { type Mails } from "../services/alerts/Mails.js";
+import { type OverdueWatch } from "../services/alerts/OverdueWatch.js";
 import { type Puller } from "../services/Puller.js";
 import { type Schedule } from "../services/sync/Schedule.js";
 import { type Sweep } from "../services/Sweep.js";
@@ -31,6 +33,8 @@ export interface WorkerServices {
   connectionCare: ConnectionCare;
   contactImports: ContactImports;
   disconnections: Disconnections;
+  mails: Mails;
+  overdueWatch: OverdueWatch;
   schedule: Schedule;
   sweep: Sweep;
 }
@@ -116,12 +120,13 @@ export class Worker {
 
   /** Wakes what was forgotten or has come due, without waiting for it. */
   private look(): void {
-    const { sweep, schedule, connectionCare, paymentPoll } = this.services;
+    const { sweep, schedule, connectionCare, paymentPoll, overdueWatch } = this.services;
     this.sweeping ??= this.guarded(async () => {
       await sweep.run();
       await schedule.run();
       await connectionCare.run();
       await paymentPoll.run();
+      await overdueWatch.run();
       this.sweptAt = performance.now();
     }).finally(() => (this.sweeping = null));
     // Waits for Xero, and keeps nothing else waiting.
@@ -159,6 +164,7 @@ export class Worker {
       puller,
       paymentPusher,
       paymentPoll,
+      mails,
       organisationData,
       connectionCare,
       contactImports,
@@ -175,6 +181,7 @@ export class Worker {
         this.alone(`pay:${connectionId}`, () => paymentPusher.push(workspaceId, connectionId)),
       poll: ({ workspaceId, connectionId }) =>
         this.alone(`poll:${connectionId}`, () => paymentPoll.poll(workspaceId, connectionId)),
+      mail: ({ workspaceId }) => this.alone(`mail:${workspaceId}`, () => mails.send(workspaceId)),
       refresh: ({ workspaceId, connectionId }) => organisationData.refreshById(workspaceId, connectionId),
       check: ({ workspaceId, connectionId }) => connectionCare.check(workspaceId, connectionId),
       import: ({ workspaceId, connectionId }) =>
@@ -185,7 +192,10 @@ export class Worker {
       (Object.keys(run) as (keyof Tasks)[]).map((task) => [
         task,
         // The queue has checked nothing of the payload, but only `enqueue` writes it.
-        (payload: unknown, { job }) => withCorrelation(`job-${job.id}`, () => run[task](payload as Tasks[typeof task])),
+        (payload: unknown, { job }) => {
+          const { correlationId = `job-${job.id}` } = payload as { correlationId?: string };
+          return withCorrelation(correlationId, () => run[task](payload as never));
+        },
       ]),
     );
   }

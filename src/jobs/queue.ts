@@ -4,6 +4,7 @@
  * A job joins the transaction that gives rise to it, and jobs with one key collapse into one.
  */
 import { type Transaction } from "../database.js";
+import { correlationId } from "../logger.js";
 
 /** Every kind of background work with its payload. */
 export interface Tasks {
@@ -23,6 +24,8 @@ export interface Tasks {
   import: { workspaceId: string; connectionId: string };
   /** End at Xero what was given up here. */
   release: { workspaceId: string; connectionId: string };
+  /** Send the workspace's mails. */
+  mail: { workspaceId: string };
 }
 
 export interface EnqueueOptions {
@@ -41,7 +44,7 @@ export function enqueue<T extends keyof Tasks>(
 ): void {
   const { runAt, priority = 0 } = options;
   // A delayed wake-up has a key of its own, by the second, so that none is put off by one that comes later.
-  const key = `${task}:${payload.connectionId}${runAt ? `:${Math.ceil(runAt.getTime() / 1000)}` : ""}`;
+  const key = `${task}:${ofWhat(payload)}${runAt ? `:${Math.ceil(runAt.getTime() / 1000)}` : ""}`;
   tx.beforeCommit("jobs", async () => {
     const add =
       tx.workspaceId === null
@@ -49,7 +52,9 @@ export function enqueue<T extends keyof Tasks>(
         : "ledgerline_enqueue($1, $2, $3, $4, $5)";
     // Keys are the workspace's own: the function puts it in front by itself, so that none can replace another's job.
     const fullKey = tx.workspaceId === null ? `${payload.workspaceId}:${key}` : key;
-    await tx.manager.query(`SELECT ${add}`, [task, JSON.stringify(payload), fullKey, runAt ?? null, priority]);
+    // What a job does is found in the log by the request or delivery that gave rise to it.
+    const job = JSON.stringify({ ...payload, correlationId: correlationId() });
+    await tx.manager.query(`SELECT ${add}`, [task, job, fullKey, runAt ?? null, priority]);
   });
   tx.signal("jobs");
 }
@@ -66,8 +71,13 @@ export function enqueueWhereNoneWaits(task: keyof Tasks, rows: string): string {
 }
 
 /** What the wake-up for now of a task is found by in the queue. */
-export function keyOfWakeUp<T extends keyof Tasks>(task: T, { workspaceId, connectionId }: Tasks[T]): string {
-  return `${workspaceId}:${task}:${connectionId}`;
+export function keyOfWakeUp<T extends keyof Tasks>(task: T, payload: Tasks[T]): string {
+  return `${payload.workspaceId}:${task}:${ofWhat(payload)}`;
+}
+
+/** The connection that a job is about; "" where it is about the whole workspace. */
+function ofWhat(payload: Tasks[keyof Tasks]): string {
+  return "connectionId" in payload ? payload.connectionId : "";
 }
 
 /** Wakes everything that may have waited for the connection: what is to be sent, and what came back. */

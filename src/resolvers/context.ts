@@ -1,5 +1,6 @@
 /** What every resolver is given: who asks, the services, and loaders that gather what one operation needs into few statements. */
-import { type Alerts } from "../services/Alerts.js";
+import { type Alerts } from "../services/alerts/Alerts.js";
+import { type AuditLog } from "../services/AuditLog.js";
 import { type Connections } from "../services/Connections.js";
 import { type ContactImports } from "../services/contacts/ContactImports.js";
 import { type Disconnections } from "../services/Disconnections.js";
@@ -21,6 +22,7 @@ import { type Loaders } from "./loaders.js";
 
 export interface Services {
   alerts: Alerts;
+  auditLog: AuditLog;
   connections: Connections;
   /** So long after its last activity a link is ended. */
   connectionEndsAfterMs: number;

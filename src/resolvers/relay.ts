@@ -1,6 +1,7 @@
 /** The types of a Relay connection, made for each kind of node; and its arguments. */
 import { ArgsType, type ClassType, Field, Int, ObjectType } from "type-graphql";
 import { Alert } from "../entities/Alert.js";
+import { AuditEntry } from "../entities/AuditEntry.js";
 import { Invoice } from "../entities/Invoice.js";
 import { Participant } from "../entities/Participant.js";
 import { Payment } from "../entities/Payment.js";
@@ -70,6 +71,7 @@ function pageType<T extends object>(node: ClassType<T>, name: string): ClassType
 }
 
 export const AlertConnection = pageType(Alert, "Alert");
+export const AuditEntryConnection = pageType(AuditEntry, "AuditEntry");
 export const InvoiceConnection = pageType(Invoice, "Invoice");
 export const ParticipantConnection = pageType(Participant, "Participant");
 export const PaymentConnection = pageType(Payment, "Payment");

@@ -10,7 +10,7 @@ import { type Logger, messageOf } from "../logger.js";
 import { type Grants } from "../xero/Grants.js";
 import { missingScopes } from "../xero/scopes.js";
 import { XeroFailure } from "../xero/XeroFailure.js";
-import { openAlert, resolveAlerts } from "./Alerts.js";
+import { openAlert, resolveAlerts } from "./alerts/Alerts.js";
 import { setStatus, standing } from "./connectionStatus.js";
 import { type Disconnections, requestRelease } from "./Disconnections.js";
 import { loadIntegration } from "./Integrations.js";

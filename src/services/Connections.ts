@@ -8,6 +8,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Field, ObjectType } from "type-graphql";
 import { v7 as uuidv7 } from "uuid";
+import { actingAs } from "../acting.js";
 import { type Database, type Transaction, type WorkspaceTransaction } from "../database.js";
 import { Connection } from "../entities/Connection.js";
 import { Consent } from "../entities/Consent.js";
@@ -89,7 +90,8 @@ export class Connections {
     try {
       const consent = await this.claim(stateHash);
       if (!consent) return "INVALID_STATE";
-      const failure = await this.finishClaimed(consent, query);
+      const who = { actor: consent.subject, action: "connect", subjectType: "XeroOrganisation", subjectId: null };
+      const failure = await actingAs(who, () => this.finishClaimed(consent, query));
       if (failure === "XERO_UNAVAILABLE") await this.giveBack(stateHash);
       else if (failure !== null) await this.database.asSystem((tx) => markUsed(tx, stateHash));
       return failure;

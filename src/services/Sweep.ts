@@ -52,6 +52,11 @@ export class Sweep {
          JOIN integration i ON i.workspace_id = f."workspaceId" AND i.enabled
          UNION ${unended}`,
       );
+      const unsent: { workspaceId: string }[] = await tx.manager.query(
+        `SELECT DISTINCT workspace_id AS "workspaceId" FROM mail WHERE state = 'PENDING' AND created_at < now() - interval '5 s'
+           AND (not_before IS NULL OR not_before < now()) AND (lease_until IS NULL OR lease_until < now())`,
+      );
+      for (const { workspaceId } of unsent) enqueue(tx, "mail", { workspaceId });
       for (const { task, workspaceId, connectionId } of due) {
         enqueue(tx, task, { workspaceId, connectionId } satisfies Tasks[typeof task]);
       }

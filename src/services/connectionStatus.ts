@@ -7,7 +7,7 @@ import { Connection } from "../entities/Connection.js";
 import { type ConnectionStatus } from "../entities/enums.js";
 import { wakeConnection } from "../jobs/queue.js";
 import { record } from "../subscriptions/eventLog.js";
-import { openAlert, resolveAlerts } from "./Alerts.js";
+import { openAlert, resolveAlerts } from "./alerts/Alerts.js";
 
 export interface StatusChange {
   status: ConnectionStatus;
@@ -43,7 +43,7 @@ export async function setStatus(
     record(tx, { topic: "CONNECTION", connectionId: id, connectionStatus: status });
   }
   if (status === "DISCONNECTED_INACTIVE") {
-    await resolveAlerts(tx, ["CONNECTION_EXPIRING", "CONNECTION_LOST"], id);
+    await resolveAlerts(tx, ["CONNECTION_EXPIRING", "CONNECTION_LOST"], id, { quietly: true });
     await openAlert(tx, {
       kind: "DISCONNECTED_INACTIVE",
       subject: id,
@@ -51,9 +51,11 @@ export async function setStatus(
       resolution: "To go on, an administrator has to connect to Xero again; all links and settings are kept.",
     });
   } else if (status === "CONNECTED" || byPerson) {
-    await resolveAlerts(tx, ["CONNECTION_LOST", "CONNECTION_EXPIRING", "DISCONNECTED_INACTIVE"], id);
+    await resolveAlerts(tx, ["CONNECTION_LOST", "CONNECTION_EXPIRING", "DISCONNECTED_INACTIVE"], id, {
+      quietly: byPerson,
+    });
   } else {
-    await resolveAlerts(tx, ["CONNECTION_EXPIRING"], id);
+    await resolveAlerts(tx, ["CONNECTION_EXPIRING"], id, { quietly: true });
     await openAlert(tx, {
       kind: "CONNECTION_LOST",
       subject: id,

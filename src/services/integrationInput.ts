@@ -10,6 +10,8 @@ import { cronProblem } from "./sync/cron.js";
 /** Each costs a call to Xero with each import. */
 const mostGroups = 20;
 
+const mostAddresses = 20;
+
 @InputType()
 class SyncScheduleInput {
   @Field(() => Boolean, { nullable: true })
@@ -65,6 +67,12 @@ export class UpdateIntegrationInput {
     description: "Only while the consent holds the scope accounting.payments. Payments recorded before stay here.",
   })
   pushPayments?: boolean | null;
+
+  @Field(() => [String], {
+    nullable: true,
+    description: "Up to 20 addresses, each of which gets a mail of its own; empty or null: nobody.",
+  })
+  alertEmails?: string[] | null;
 
   @Field(() => DecimalScalar, { nullable: true })
   paidTolerance?: string | null;
@@ -131,10 +139,16 @@ export function checkedChanges(input: UpdateIntegrationInput): Partial<Integrati
   for (const [index, id] of (groupIds ?? []).entries()) {
     if (!isId(id)) problems.add(`input.contactImport.groupIds[${index}]`, "is no id");
   }
+  const alertEmails = input.alertEmails === null ? [] : input.alertEmails;
+  if ((alertEmails?.length ?? 0) > mostAddresses) problems.add("input.alertEmails", `must be at most ${mostAddresses}`);
+  for (const [index, address] of (alertEmails ?? []).entries()) {
+    if (!isAddress(address.trim())) problems.add(`input.alertEmails[${index}]`, "is no e-mail address");
+  }
   problems.throwIfAny();
   const { salesAccountId: _sales, paymentAccountId: _payment, schedule: _, contactImport: __, ...settings } = input;
   const changes = {
     ...settings,
+    alertEmails: alertEmails === undefined ? undefined : [...new Set(alertEmails.map((address) => address.trim()))],
     scheduleEnabled: schedule?.enabled,
     scheduleCron: schedule?.cron?.trim().replace(/\s+/g, " "),
     scheduleTimeZone: schedule?.timeZone,
@@ -143,6 +157,14 @@ export function checkedChanges(input: UpdateIntegrationInput): Partial<Integrati
     contactImportSuppliers: contactImport?.includeSuppliers,
   };
   return Object.fromEntries(Object.entries<unknown>(changes).filter(([, value]) => value !== undefined));
+}
+
+/** One plain address: nothing that a header could take for more than that. */
+function isAddress(text: string): boolean {
+  return (
+    text.length <= 254 &&
+    /^[^\s<>()[\],;:"\\@\p{Cc}]+@[^\s<>()[\],;:"\\@\p{Cc}]+\.[^\s<>()[\],;:"\\@\p{Cc}.]+$/u.test(text)
+  );
 }
 
 function isTimeZone(name: string): boolean {

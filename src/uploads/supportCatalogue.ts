@@ -1,6 +1,8 @@
 /** The door for the NDIS Support Catalogue: `POST /uploads/support-catalogue?region=NATIONAL`, the workbook as the body. */
 import { type FastifyError, type FastifyInstance, type FastifyReply } from "fastify";
+import { actingAs } from "../acting.js";
 import { AppError, badInput, type ErrorCode } from "../errors.js";
+import { type AuditLog } from "../services/AuditLog.js";
 import { type SupportCatalogue } from "../services/catalogue/SupportCatalogue.js";
 import { type Viewer } from "../viewer.js";
 
@@ -17,7 +19,11 @@ const statusOf: Partial<Record<ErrorCode, number>> = {
 /** Adds the door. `readViewer` reads the caller from the authorization header, and makes sure that the workspace is there. */
 export async function takeUploads(
   app: FastifyInstance,
-  options: { readViewer: (authorization: string | undefined) => Promise<Viewer>; catalogue: SupportCatalogue },
+  options: {
+    readViewer: (authorization: string | undefined) => Promise<Viewer>;
+    catalogue: SupportCatalogue;
+    auditLog: AuditLog;
+  },
 ): Promise<void> {
   await app.register((scope, _options, done) => {
     scope.removeAllContentTypeParsers();
@@ -33,6 +39,7 @@ export async function takeUploads(
         try {
           const viewer = await options.readViewer(request.headers.authorization);
           if (viewer.role !== "ADMIN") {
+            await options.auditLog.refused(viewer, "uploadSupportCatalogue");
             throw new AppError("FORBIDDEN", `This needs the role ADMIN; the bearer token's is ${viewer.role}.`);
           }
           viewers.set(request, viewer);
@@ -49,7 +56,13 @@ export async function takeUploads(
           const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0);
           if (body.length === 0) throw badInput({ field: "body", reason: "must be the workbook (.xlsx) itself" });
           if (!viewer) throw new Error("the caller was not read");
-          const result = await options.catalogue.import(viewer, body, chosen);
+          const who = {
+            actor: viewer.subject,
+            action: "uploadSupportCatalogue",
+            subjectType: "SupportItem",
+            subjectId: null,
+          };
+          const result = await actingAs({ ...who, bulk: true }, () => options.catalogue.import(viewer, body, chosen));
           // Nothing was changed where a row is wrong.
           return await reply.code(result.errors.length > 0 ? 422 : 200).send(result);
         } catch (error) {

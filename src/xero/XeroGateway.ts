@@ -121,7 +121,8 @@ export class XeroGateway {
         // Which of the places it was does not matter: they are as many as the calls in progress.
         const place = places.shift();
         if (place) returns.push(this.giveBack(place, answer));
-        this.options.logger.debug({ ...answer, connectionId: target.id }, "xero call");
+        const { correlationId: xeroCorrelationId, ...facts } = answer;
+        this.options.logger.debug({ ...facts, xeroCorrelationId, connectionId: target.id }, "xero call");
       },
     });
   }

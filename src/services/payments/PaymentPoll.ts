@@ -18,6 +18,7 @@ import { type XeroInvoiceAnswer, type XeroPaymentAnswer } from "../../xero/answe
 import { type ChangedPage } from "../../xero/XeroAccounting.js";
 import { XeroFailure } from "../../xero/XeroFailure.js";
 import { type XeroGateway } from "../../xero/XeroGateway.js";
+import { openAlert, resolveAlerts } from "../alerts/Alerts.js";
 import { loadIntegration } from "../Integrations.js";
 import { find } from "../loading.js";
 import { backOffMs } from "../sync/outcomes.js";
@@ -47,7 +48,7 @@ export class PaymentPoll {
     private readonly database: Database,
     private readonly gateway: XeroGateway,
     private readonly reader: InvoiceReader,
-    private readonly everyMs: number,
+    private readonly periods: { everyMs: number; silentAfterMs: number },
   ) {}
 
   /** Queues the poll of every organisation whose time has come and that has invoices of ours, without a call to Xero. */
@@ -60,7 +61,7 @@ export class PaymentPoll {
          SELECT c.workspace_id, c.id, now() + $1 * interval '1 ms' FROM connection c JOIN integration i ON i.workspace_id = c.workspace_id
          WHERE NOT EXISTS (SELECT FROM payment_poll p WHERE p.workspace_id = c.workspace_id AND p.connection_id = c.id) AND ${pollable}
          ON CONFLICT DO NOTHING`,
-        [this.everyMs],
+        [this.periods.everyMs],
       );
       const rows: unknown = await tx.manager.query(
         `UPDATE payment_poll p SET due_at = now() + $1 * interval '1 ms'
@@ -70,7 +71,7 @@ export class PaymentPoll {
                WHERE p.due_at <= now() AND ${pollable} ORDER BY p.due_at LIMIT $2 FOR UPDATE OF p SKIP LOCKED) due
          WHERE p.workspace_id = due.workspace_id AND p.connection_id = due.connection_id
          RETURNING p.workspace_id AS "workspaceId", p.connection_id AS "connectionId"`,
-        [this.everyMs, atOnce],
+        [this.periods.everyMs, atOnce],
       );
       for (const found of (rows as [Found[]])[0]) enqueue(tx, "poll", found, { priority: 10 });
     });
@@ -83,11 +84,14 @@ export class PaymentPoll {
     const { connection, state } = begun;
     try {
       const changed = (await this.invoices(connection, state)) + (await this.payments(connection, state));
-      await this.database.inWorkspace(workspaceId, (tx) => this.finish(tx, state, changed));
+      await this.database.inWorkspace(workspaceId, async (tx) => {
+        await this.finish(tx, state, changed);
+        await this.tellSilence(tx, connection, changed);
+      });
     } catch (error) {
       if (!(error instanceof XeroFailure)) throw error;
-      const waitMs = error.retryAfterMs ?? (isTransient(error) ? backOffMs(5) : this.everyMs);
-      await this.database.inWorkspace(workspaceId, (tx) => putOff(tx, state, Math.min(waitMs, this.everyMs)));
+      const waitMs = error.retryAfterMs ?? (isTransient(error) ? backOffMs(5) : this.periods.everyMs);
+      await this.database.inWorkspace(workspaceId, (tx) => putOff(tx, state, Math.min(waitMs, this.periods.everyMs)));
     }
   }
 
@@ -130,6 +134,30 @@ export class PaymentPoll {
     return [...applied.values()].filter((outcome) => outcome === "CHANGED").length;
   }
 
+  /** Changes that no webhook told of, and none for long: somebody has to look at what Xero posts to. */
+  private async tellSilence(
+    tx: WorkspaceTransaction,
+    { id, name, connectedAt }: Connection,
+    changed: number,
+  ): Promise<void> {
+    const [heard] = await tx.manager.query<{ last: Date | null; silent: boolean }[]>(
+      `SELECT max(received_at) AS last, coalesce(max(received_at), $3) < now() - $4 * interval '1 ms' AS silent FROM webhook_event
+       WHERE workspace_id = $1 AND connection_id = $2`,
+      [tx.workspaceId, id, connectedAt, this.periods.silentAfterMs],
+    );
+    if (!heard?.silent) await resolveAlerts(tx, ["WEBHOOK_SILENT"], id);
+    else if (changed > 0) {
+      const since = heard.last ? `since ${heard.last.toISOString()}` : "yet";
+      await openAlert(tx, {
+        kind: "WEBHOOK_SILENT",
+        subject: id,
+        message: `Changes were found in ${name} of which no webhook told, and none has come ${since}. Payments are still found, minutes later.`,
+        resolution:
+          "Whoever operates the service has to look at the webhook in Xero's developer portal: whether it is enabled, its address is the one that the settings here show, and its key is among XERO_WEBHOOK_KEYS.",
+      });
+    }
+  }
+
   private async finish(tx: WorkspaceTransaction, { connectionId, pollId }: Begun, changed: number): Promise<void> {
     // Whether webhooks arrive is told by any event, for the organisation may have nothing else to tell.
     await tx.manager.query(
@@ -137,7 +165,7 @@ export class PaymentPoll {
          due_at = now() + $4 * interval '1 ms' * CASE WHEN NOT $3 AND EXISTS (
            SELECT FROM webhook_event WHERE workspace_id = $1 AND connection_id = $2 AND received_at > now() - $5 * interval '1 ms') THEN $6 ELSE 1 END
        WHERE workspace_id = $1 AND connection_id = $2 AND poll_id = $7`,
-      [tx.workspaceId, connectionId, changed > 0, this.everyMs, arrivingMs, whileHealthy, pollId],
+      [tx.workspaceId, connectionId, changed > 0, this.periods.everyMs, arrivingMs, whileHealthy, pollId],
     );
   }
 }

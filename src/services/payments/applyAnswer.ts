@@ -15,7 +15,7 @@ import { Payment } from "../../entities/Payment.js";
 import { moneyText } from "../../money.js";
 import { record } from "../../subscriptions/eventLog.js";
 import { type XeroCreditAnswer, type XeroInvoiceAnswer } from "../../xero/answers.js";
-import { openAlert, resolveAlerts } from "../Alerts.js";
+import { openAlert, resolveAlerts } from "../alerts/Alerts.js";
 import { noteActivity } from "../connectionStatus.js";
 import { requeueOf, wakePayments } from "./pushQueue.js";
 import { rollUp } from "./rollUp.js";

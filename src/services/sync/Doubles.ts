@@ -10,7 +10,7 @@ import { enqueue } from "../../jobs/queue.js";
 import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type XeroFailure } from "../../xero/XeroFailure.js";
 import { type CallOptions, type XeroGateway } from "../../xero/XeroGateway.js";
-import { openAlert, resolveAlerts } from "../Alerts.js";
+import { openAlert, resolveAlerts } from "../alerts/Alerts.js";
 import { groupBy } from "../loading.js";
 
 const atOnce = 50;

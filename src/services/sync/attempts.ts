@@ -10,6 +10,7 @@ import { SyncAttempt } from "../../entities/SyncAttempt.js";
 import { type SyncError } from "../../entities/SyncError.js";
 import { SyncRun } from "../../entities/SyncRun.js";
 import { record } from "../../subscriptions/eventLog.js";
+import { tellOfRun } from "../alerts/failedSyncs.js";
 import { patchAll } from "../patching.js";
 
 /** What one attempt comes to, and what its invoice shows from then on. */
@@ -92,6 +93,7 @@ async function deriveRun(tx: WorkspaceTransaction, runId: string): Promise<void>
     { status, startedAt: run.startedAt ?? new Date(), finishedAt: going ? null : new Date() },
   );
   record(tx, { topic: "SYNC", runId, runStatus: status });
+  if (!going) await tellOfRun(tx, run);
 }
 
 /** What a run has come to of which nothing is open any more. */

@@ -3,7 +3,7 @@ import { type WorkspaceTransaction } from "../../database.js";
 import { IsNull, Not } from "typeorm";
 import { Alert } from "../../entities/Alert.js";
 import { type SyncAction, SyncAttempt } from "../../entities/SyncAttempt.js";
-import { openAlert, resolveAlerts } from "../Alerts.js";
+import { openAlert, resolveAlerts } from "../alerts/Alerts.js";
 import { type Change } from "./attempts.js";
 
 const alert = { kind: "MAPPING_BROKEN", subject: "mappings" } as const;
