@@ -16,13 +16,14 @@ export interface ReceivedMail {
 }
 
 export interface MailboxOptions {
-  onMail?: (mail: ReceivedMail) => void;
   /** Before a mail is taken; what it throws is the server's refusal, with its `responseCode`. */
   beforeMail?: (to: string) => Promise<void>;
 }
 
 export class Mailbox {
   readonly mails: ReceivedMail[] = [];
+  private readonly unread: ReceivedMail[] = [];
+  private readonly readers: ((mail: ReceivedMail) => void)[] = [];
   private server: SMTPServer | undefined;
   private port = 0;
 
@@ -59,6 +60,11 @@ export class Mailbox {
     return this;
   }
 
+  /** The next mail that nobody has read, as soon as there is one. */
+  async next(): Promise<ReceivedMail> {
+    return this.unread.shift() ?? (await new Promise((resolve) => this.readers.push(resolve)));
+  }
+
   async stop(): Promise<void> {
     const { server } = this;
     if (server) await new Promise<void>((resolve) => server.close(resolve));
@@ -70,6 +76,8 @@ export class Mailbox {
     const { subject = "", messageId = "", text = "", html = "" } = mail;
     const received = { to, subject, messageId, text, html, raw: raw.toString("utf8") };
     this.mails.push(received);
-    this.options.onMail?.(received);
+    const reader = this.readers.shift();
+    if (reader) reader(received);
+    else this.unread.push(received);
   }
 }

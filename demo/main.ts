@@ -14,6 +14,7 @@ import { readConfig } from "../src/config.js";
 import { createLogger, messageOf } from "../src/logger.js";
 import { GraphqlClient, signToken } from "./graphqlClient.js";
 import { pasteIns } from "./pasteIns.js";
+import { Mailbox } from "./Mailbox.js";
 import { type SandboxAddress, SandboxProcess } from "./SandboxProcess.js";
 import { type Teller, tellStory } from "./story.js";
 
@@ -31,6 +32,10 @@ const teller: Teller = {
   chapter: (title) => console.log(`\n${clock()}  ${paint(1, title)}`),
   done: (what) => console.log(`${clock()}    ${paint(32, "✓")} ${what}`),
   event: (what) => console.log(`${clock()}    ${paint(36, "⇠ live:")} ${what}`),
+  mail: ({ to, subject, text }) => {
+    console.log(`${clock()}    ${paint(35, "✉ mail")} to ${to}: ${subject}`);
+    for (const line of text.trim().split("\n")) console.log(`              ${line}`.trimEnd());
+  },
 };
 
 /** 4000 if nobody has it, else any free port. */
@@ -42,9 +47,17 @@ async function choosePort(): Promise<string> {
   });
 }
 
-function environment(sandbox: SandboxAddress, secret: string, dataDir: string, port: string): Record<string, string> {
+function environment(
+  sandbox: SandboxAddress,
+  mailbox: Mailbox,
+  secret: string,
+  dataDir: string,
+  port: string,
+): Record<string, string> {
   return {
     PORT: port,
+    SMTP_URL: mailbox.url,
+    MAIL_FROM: "Ledgerline <ledgerline@example.com>",
     DATA_DIR: dataDir,
     XERO_CLIENT_ID: sandbox.clientId,
     XERO_CLIENT_SECRET: sandbox.clientSecret,
@@ -80,8 +93,12 @@ async function main(): Promise<void> {
     const sandbox = await SandboxProcess.start();
     closers.push(() => sandbox.stop());
     teller.done(`stand-in Xero at ${sandbox.address.url}, a process of its own`);
+    const mailbox = await new Mailbox().start();
+    closers.push(() => mailbox.stop());
     const secret = randomBytes(48).toString("base64url");
-    const config = readConfig(environment(sandbox.address, secret, dataDir, values.once ? "0" : await choosePort()));
+    const config = readConfig(
+      environment(sandbox.address, mailbox, secret, dataDir, values.once ? "0" : await choosePort()),
+    );
     const app = await startApp(config, createLogger(config.logLevel));
     closers.push(() => app.close());
     teller.done(`Ledgerline at ${app.url}, on its embedded database`);
@@ -96,7 +113,7 @@ async function main(): Promise<void> {
         throw new Error(`not done after ${patienceMs / 1000} s`);
       },
     );
-    const [invoice] = await Promise.race([tellStory(client, sandbox, teller), tooLate]);
+    const [invoice] = await Promise.race([tellStory(client, { xero: sandbox, mailbox }, teller), tooLate]);
     tooLate.catch(() => undefined);
     impatience.abort();
     console.log(`\n${clock()}  ${paint(1, "All of it happened.")}`);

@@ -3,6 +3,7 @@
  * back, and a subscription sees each step. Every claim it prints was checked; the first that does not hold throws.
  */
 import { type GraphqlClient } from "./graphqlClient.js";
+import { type Mailbox, type ReceivedMail } from "./Mailbox.js";
 import { type SandboxProcess } from "./SandboxProcess.js";
 import { configure, consent } from "./setUp.js";
 
@@ -38,6 +39,7 @@ export interface Teller {
   chapter: (title: string) => void;
   done: (what: string) => void;
   event: (what: string) => void;
+  mail: (mail: ReceivedMail) => void;
 }
 
 /** Waits for events as they come; each is told once. */
@@ -81,7 +83,11 @@ function check(holds: boolean, claim: string): void {
 }
 
 /** Tells the whole story. Throws at the first thing that does not happen. */
-export async function tellStory(client: GraphqlClient, xero: SandboxProcess, tell: Teller): Promise<InvoiceState[]> {
+export async function tellStory(
+  client: GraphqlClient,
+  { xero, mailbox }: { xero: SandboxProcess; mailbox: Mailbox },
+  tell: Teller,
+): Promise<InvoiceState[]> {
   tell.chapter("Connecting to Xero by the OAuth code flow");
   const end = await consent(client);
   check(end.searchParams.get("xero") === "connected", `the consent ended at ${end.search}`);
@@ -148,7 +154,50 @@ export async function tellStory(client: GraphqlClient, xero: SandboxProcess, tel
       `${paid.number} is paid`,
     );
   }
+  await tellTrouble(client, { sync, mailbox }, tell);
   return Promise.all(synced.map(({ id }) => readInvoice(client, id)));
+}
+
+/** One invoice can't be sent as it is: somebody is told, once, and that it is put right. */
+async function tellTrouble(
+  client: GraphqlClient,
+  { sync, mailbox }: { sync: Watch<SyncEvent>; mailbox: Mailbox },
+  tell: Teller,
+): Promise<void> {
+  tell.chapter("When something goes wrong: people are told by e-mail, once, and when it is put right");
+  await client.ask(
+    'mutation { updateIntegration(input: { alertEmails: ["bookkeeper@example.com"] }) { alertEmails } }',
+  );
+  const { participants } = await client.ask<{ participants: { nodes: { id: string }[] } }>(
+    "{ participants(first: 1) { nodes { id } } }",
+  );
+  const save = (input: object) =>
+    client.ask<{ saveInvoice: { id: string; number: string } }>(
+      "mutation ($input: SaveInvoiceInput!) { saveInvoice(input: $input) { id number } }",
+      {
+        input: {
+          participantId: participants.nodes[0]?.id,
+          number: "DEMO-1",
+          date: "2026-11-16",
+          dueDate: "2026-11-30",
+          lineItems: [{ description: "Gardening", quantity: "1", unitAmount: "80.00" }],
+          ...input,
+        },
+      },
+    );
+  const { id, number } = (await save({ currency: "USD" })).saveInvoice;
+  await client.ask("mutation ($id: ID!) { approveInvoice(id: $id) { id } }", { id });
+  tell.done(`invoice ${number} is in USD, by mistake`);
+  await client.ask("mutation ($id: ID!) { syncInvoice(id: $id) { id } }", { id });
+  const told = await mailbox.next();
+  check(told.text.includes(number), "the mail names the invoice");
+  tell.mail(told);
+  await save({ id, currency: "AUD" });
+  tell.done(`invoice ${number} is saved in AUD, and queued by that`);
+  await sync.until(({ syncStatus: { invoice, syncStatus } }) => invoice?.number === number && syncStatus === "SYNCED");
+  const resolved = await mailbox.next();
+  check(resolved.subject.includes("resolved"), "the second mail says that it is put right");
+  tell.mail(resolved);
 }
 
 async function readInvoice(client: GraphqlClient, id: string): Promise<InvoiceState> {

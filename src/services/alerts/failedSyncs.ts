@@ -106,7 +106,7 @@ async function describe(tx: WorkspaceTransaction, failed: Failed[]): Promise<Fai
       invoiceId: id,
       number,
       code: error.code,
-      problem: plainWords[error.code],
+      problem: ownWords.has(error.code) ? told(error.message) : plainWords[error.code],
       xeroMessages: error.xeroMessages.slice(0, 3).map(told),
       resolution: told(error.resolution),
     };
@@ -125,6 +125,9 @@ export function withoutPeople(text: string, words: (string | null)[], number: st
   // Whatever else it quotes: addresses, and numbers as long as a telephone's or the NDIS's.
   return told.replace(/[^\s"'<>,;:()]+@[^\s"'<>,;:()]+\.\w+/gu, number).replace(/\+?\d[\d ()-]{7,}\d/gu, number);
 }
+
+/** Codes whose own words speak of the invoice and of nobody. */
+const ownWords: ReadonlySet<SyncErrorCode> = new Set(["INVALID_INVOICE", "PERIOD_LOCKED"]);
 
 const plainWords: Record<SyncErrorCode, string> = {
   XERO_DISABLED: "The Xero integration is switched off.",
