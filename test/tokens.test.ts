@@ -149,12 +149,16 @@ async function expire(service: Service): Promise<void> {
 
 /** What the settings page and the alerts show of the workspace's links. */
 async function standing(client: GraphqlClient): Promise<{ statuses: string[]; alerts: object[] }> {
-  const answer = await client.ask<{ organisations: { connectionStatus: string }[]; alerts: { nodes: object[] } }>(
+  const answer = await client.ask<{
+    organisations: { connectionStatus: string }[];
+    alerts: { nodes: { kind: string }[] };
+  }>(
     `{ organisations: xeroOrganisations { connectionStatus } alerts(state: OPEN) { nodes { kind occurrences } } }`,
   );
   return {
     statuses: answer.organisations.map(({ connectionStatus }) => connectionStatus),
-    alerts: answer.alerts.nodes,
+    // An invoice that could not be synced for it is told of too, and says nothing of the link.
+    alerts: answer.alerts.nodes.filter(({ kind }) => kind !== "SYNC_FAILED"),
   };
 }
 
