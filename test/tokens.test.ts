@@ -152,9 +152,7 @@ async function standing(client: GraphqlClient): Promise<{ statuses: string[]; al
   const answer = await client.ask<{
     organisations: { connectionStatus: string }[];
     alerts: { nodes: { kind: string }[] };
-  }>(
-    `{ organisations: xeroOrganisations { connectionStatus } alerts(state: OPEN) { nodes { kind occurrences } } }`,
-  );
+  }>(`{ organisations: xeroOrganisations { connectionStatus } alerts(state: OPEN) { nodes { kind occurrences } } }`);
   return {
     statuses: answer.organisations.map(({ connectionStatus }) => connectionStatus),
     // An invoice that could not be synced for it is told of too, and says nothing of the link.
