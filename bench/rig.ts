@@ -98,11 +98,16 @@ export class Rig {
     return (this.workers[index] = this.spawn("worker"));
   }
 
+  /** Puts a new process in the api's place. Clients made before do not know where it is. */
+  replaceApi(): ServiceProcess {
+    this.gone.push(this.api);
+    return (this.api = this.spawn("api"));
+  }
+
   /** Ends api and workers as a deploy would, and starts others. Clients made before do not know where they are. */
   async redeploy(): Promise<void> {
     await Promise.all([this.api, ...this.workers].map((each) => each.stop()));
-    this.gone.push(this.api);
-    this.api = this.spawn("api");
+    this.replaceApi();
     for (const index of this.workers.keys()) this.replaceWorker(index);
     await Promise.all([this.api, ...this.workers].map(({ listening }) => listening));
   }

@@ -61,10 +61,13 @@ async function together(deliveries: Record<string, unknown>[][]): Promise<Posted
     answered += 1;
     return answer;
   });
-  // What has come before has been read before: the door is in this process.
-  for (let times = 0; times < 3; times += 1) await fetch(`${service.url}/health/live`);
-  expect(answered).toBe(0);
-  await release();
+  try {
+    // What has come before has been read before: the door is in this process.
+    for (let times = 0; times < 3; times += 1) await fetch(`${service.url}/health/live`);
+    expect(answered).toBe(0);
+  } finally {
+    await release();
+  }
   return Promise.all(posted);
 }
 

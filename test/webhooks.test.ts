@@ -202,6 +202,8 @@ describe("the intent to receive", () => {
           "{ integration { webhook { deliveryUrl configured lastValidatedAt lastEventAt } } }",
         )
       ).integration.webhook;
+    await post(delivery(), "wrong");
+    expect((await read())["lastValidatedAt"]).toBeNull();
     const before = new Date().toISOString();
     expect(await service.control("webhooks/intent-to-receive", {})).toMatchObject({ passed: true });
     const webhook = await read();

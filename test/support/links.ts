@@ -46,6 +46,7 @@ export interface XeroCall {
   kind: string;
   method: string;
   path: string;
+  query: string;
   tenantId?: string;
   grantType?: string;
   status: number | string;
