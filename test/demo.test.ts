@@ -104,6 +104,7 @@ describe("the demo", () => {
       "Keeping a participant, support items and invoices",
       "Syncing with Xero",
       "Paying in Xero: signed webhooks bring the payments back",
+      "When something goes wrong: people are told by e-mail, once, and when it is put right",
       "All of it happened.",
     ]);
     expect(steps).toEqual(

@@ -121,8 +121,17 @@ describe("what the README says", () => {
 const answers = [
   {
     invoices: {
-      totalCount: 2,
+      totalCount: 3,
       nodes: [
+        {
+          number: "DEMO-1",
+          status: "APPROVED",
+          total: "80.00",
+          amountDue: "80.00",
+          xeroInvoiceNumber: "INV-0003",
+          syncStatus: "SYNCED",
+          payments: [],
+        },
         {
           number: "INV-000002",
           status: "PAID",
@@ -220,7 +229,7 @@ describe("against the running demo", () => {
     });
     await untilSynced("INV-000003");
     const paid = await promisify(execFile)("/bin/sh", ["-c", blockWith('"$XERO/pay"')], shell);
-    expect(JSON.parse(paid.stdout)).toMatchObject({ invoiceNumber: "INV-0003", status: "PAID", amountDue: "0.00" });
+    expect(JSON.parse(paid.stdout)).toMatchObject({ invoiceNumber: "INV-0004", status: "PAID", amountDue: "0.00" });
     expect(await next()).toEqual(event("111.00", "INV-000003"));
 
     snippet.kill();
