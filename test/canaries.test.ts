@@ -1,6 +1,6 @@
 /**
  * What must never get out does not: broad traffic with canary values in every place that is personal or secret, at the most talkative level of
- * operation, leaves none of them in the log; and no secret is in any column in plain text.
+ * operation, leaves none of them in log and metrics; and no secret is in any column in plain text.
  */
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { createLogger } from "../src/logger.js";
@@ -49,7 +49,7 @@ afterAll(() => service.close());
 
 const refusedQuietly = (work: Promise<unknown>): Promise<unknown> => work.catch(() => undefined);
 
-it("broad traffic leaves nothing personal and nothing secret in the log, and each line says what it belongs to", async () => {
+it("broad traffic leaves nothing personal and nothing secret in log and metrics", async () => {
   await update(client, { alertEmails: ["canaryalert@example.com"] });
   const { id: participantId, contactNumber } = await saveParticipant(client, person);
   const lineItems = [{ description: "canarywords of care", quantity: "1", unitAmount: "100.00" }];
@@ -97,7 +97,9 @@ it("broad traffic leaves nothing personal and nothing secret in the log, and eac
 
   expect(logged).toContain('"xero call"');
   expect(logged).toMatch(/"level":"error"/);
-  const lines = logged.split("\n").filter((line) => line !== "");
+  const metrics = await (await fetch(`${service.url}/metrics`)).text();
+  expect(metrics).toContain("ledgerline_");
+  const lines = [...logged.split("\n"), ...metrics.split("\n")].filter((line) => line !== "");
   for (const canary of [...canaries, "canarytoken"]) {
     expect(lines.filter((line) => line.toLowerCase().includes(canary.toLowerCase()))).toEqual([]);
   }
@@ -120,6 +122,20 @@ it("one correlation id leads from a request through its jobs to the calls to Xer
   const press = auditLog.nodes.find(({ action }) => action === "syncInvoice");
   expect(put?.["correlationId"]).toBe(press?.correlationId);
   expect(await callsOf(service, { method: "PUT", path: "/Invoices$" })).not.toEqual([]);
+});
+
+it("and from a delivery to the read that follows it", async () => {
+  const invoice = await syncedInvoice(client);
+  await untilDone({ service, workspace: "one" });
+  logged = "";
+  await service.control("pay", { invoiceId: invoice.xeroId, amount: "10.00" });
+  await untilPaid(client, invoice.id, ({ totalPaymentAmount }) => totalPaymentAmount === "10.00");
+  const read = logged
+    .split("\n")
+    .flatMap((line) => (line.includes('"xero call"') ? [JSON.parse(line) as Record<string, string>] : []))
+    .find(({ operation }) => operation === "fetchInvoices");
+  // A request's id, and not one that a job was given for want of it.
+  expect(read?.["correlationId"]).toMatch(/^[\da-f]{8}-[\da-f-]{27}$/);
 });
 
 /** Everything secret that the service holds, as it is when it is of use to somebody. */

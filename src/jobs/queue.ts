@@ -62,11 +62,13 @@ export function enqueue<T extends keyof Tasks>(
 /**
  * SQL that queues a wake-up for each of `rows`, a query of (workspace_id, connection_id), where none waits: for a statement of the system path
  * that is a transaction by itself, and so frequent that writing the waiting one anew, as `enqueue` does, would be a third of its cost. For the
- * queue a wake-up that is being worked on waits too, so of such a task each begins by giving up its `keyOfWakeUp`. Whoever runs it signals "jobs".
+ * queue a wake-up that is being worked on waits too, so of such a task each begins by giving up its `keyOfWakeUp`. Whoever runs it signals "jobs",
+ * and gives the correlation id as the parameter that is named.
  */
-export function enqueueWhereNoneWaits(task: keyof Tasks, rows: string): string {
+export function enqueueWhereNoneWaits(task: keyof Tasks, rows: string, correlation: string): string {
   return `
-    SELECT count(graphile_worker.add_job('${task}', json_build_object('workspaceId', workspace_id, 'connectionId', connection_id),
+    SELECT count(graphile_worker.add_job('${task}', json_build_object(
+      'workspaceId', workspace_id, 'connectionId', connection_id, 'correlationId', ${correlation}::text),
       job_key => workspace_id || ':${task}:' || connection_id, priority => 0, job_key_mode => 'unsafe_dedupe')) FROM (${rows}) rows`;
 }
 

@@ -10,6 +10,7 @@ import { z } from "zod";
 import { type Database, isLostDatabase, type NamedStatement } from "../database.js";
 import { WebhookState } from "../entities/WebhookState.js";
 import { enqueueWhereNoneWaits } from "../jobs/queue.js";
+import { correlationId } from "../logger.js";
 import { type Viewer } from "../viewer.js";
 import { isId } from "./loading.js";
 
@@ -58,6 +59,7 @@ const keepEvents: NamedStatement = {
       "pull",
       // In order, as the events are too: two processes that keep the same ones wait for each other, and not each for the other.
       "SELECT DISTINCT workspace_id, connection_id FROM kept WHERE connection_id IS NOT NULL ORDER BY 1, 2",
+      "$2",
     )}`,
 };
 
@@ -113,7 +115,7 @@ export class WebhookInbox {
   private async commit(group: Delivery[]): Promise<void> {
     const events = group.flatMap((delivery) => delivery.events);
     try {
-      await this.database.asSystemAtOnce(keepEvents, [JSON.stringify(events)], "jobs");
+      await this.database.asSystemAtOnce(keepEvents, [JSON.stringify(events), correlationId()], "jobs");
       for (const { committed } of group) committed();
     } catch (error) {
       if (group.length === 1 || isLostDatabase(error)) {
