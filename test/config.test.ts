@@ -86,6 +86,9 @@ describe("defaults", () => {
       allowedOrigins: null,
       logLevel: "info",
       metricsToken: null,
+      mail: { smtpUrl: null, from: "" },
+      syncOverdueAfterMs: 86_400_000,
+      webhookSilentAfterMs: 86_400_000,
     });
   });
 
@@ -183,6 +186,11 @@ const malformed: [string, string, RegExp][] = [
   ["ENCRYPTION_KEYS", `a:${key},b`, /id:base64 of exactly 32 bytes/],
   ["AUTH_JWT_SECRET", "s".repeat(31), /at least 32 bytes/],
   ["AUTH_JWKS_URL", "keys", /http\(s\) address/],
+  ["SMTP_URL", "https://mail.example.com", /smtp:\/\//],
+  ["MAIL_FROM", "nobody", /e-mail address/],
+  ["MAIL_FROM", "a@example.com\r\nBcc: b@example.com", /e-mail address/],
+  ["SYNC_OVERDUE_AFTER", "0s", /more than nothing/],
+  ["WEBHOOK_SILENT_AFTER", "soon", /duration such as/],
   ["PAYMENT_CATCH_UP_EVERY", "quarterly", /duration such as/],
   ["PAYMENT_CATCH_UP_EVERY", "99ms", /at least 100ms/],
   ["CONNECTION_CHECK_EVERY", "daily", /duration such as/],
@@ -276,6 +284,7 @@ describe("settings that do not go together", () => {
       { ...least, XERO_KEY_LIFE: "30s" },
       /XERO_KEY_LIFE must exceed XERO_REQUEST_TIMEOUT/,
     ],
+    ["a mail server without a sender", { ...least, SMTP_URL: "smtp://localhost" }, /MAIL_FROM is missing/],
     ["a lease as long as the timeout", { ...least, SYNC_LEASE: "30s" }, /SYNC_LEASE must exceed XERO_REQUEST_TIMEOUT/],
     [
       "a warning that would come with the end",

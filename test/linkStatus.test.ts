@@ -153,7 +153,8 @@ describe("a call that meets", () => {
       expect(failed.syncError?.message).toMatch(/user .*lacks the right/i);
       expect(failed.syncError?.resolution).toMatch(/right/);
       expect(await stateOf(link)).toMatchObject({ connectionStatus: "CONNECTED", statusReason: null });
-      expect(await alertsOf(link.client)).toEqual([]);
+      // Of the invoice somebody is told; of the link there is nothing to tell.
+      expect((await alertsOf(link.client)).map(({ kind }) => kind)).toEqual(["SYNC_FAILED"]);
       // It failed for no lost link, so nothing but a person brings it back.
       await update(link.client, { enabled: true });
       expect(await attemptsOf(link.client, failed.id)).toHaveLength(1);
