@@ -3,6 +3,7 @@ import { createHmac } from "node:crypto";
 import { seededRandom } from "../../sandbox/random.js";
 import { type Link, until } from "./links.js";
 import { runSql } from "./records.js";
+import { type Service } from "./service.js";
 
 /** Chances of one seed: the same ones in the same order each time. */
 export class Chances {
@@ -55,7 +56,7 @@ export interface XeroEvent {
 }
 
 /** Posts the events as one delivery, signed as Xero signs. */
-export async function deliver({ service }: Pick<Link, "service">, events: XeroEvent[]): Promise<void> {
+export async function deliver(service: Service, events: XeroEvent[]): Promise<void> {
   const body = JSON.stringify({ events, firstEventSequence: 1, lastEventSequence: events.length, entropy: "STORM" });
   const signature = createHmac("sha256", service.sandbox.webhookKey).update(body).digest("base64");
   const answer = await fetch(`${service.url}/webhooks/xero`, {
