@@ -141,9 +141,12 @@ const waitingForLink: ReadonlySet<XeroFailureKind> = new Set(["DISCONNECTED", "I
 /** Until an operator has mended the configuration, or the link is up again, which wakes it sooner. */
 const longWaitMs = 300_000;
 
+/** Maintenance takes a while, and a gateway's word for it is often over at once. */
+const offlineMs = 30_000;
+
 export function waitAfter(failure: XeroFailure): Again {
-  const waitMs =
-    failure.retryAfterMs ?? (waitingForLink.has(failure.kind) || failure.kind === "OFFLINE" ? longWaitMs : undefined);
+  const obstacleMs = waitingForLink.has(failure.kind) ? longWaitMs : failure.kind === "OFFLINE" ? offlineMs : undefined;
+  const waitMs = failure.retryAfterMs ?? obstacleMs;
   const counts = failure.kind === "UNCERTAIN" || failure.kind === "SERVER_ERROR";
   return { error: failedPayment(failure), counts, waitMs: waitMs ?? (counts ? undefined : 5_000) };
 }
