@@ -8,7 +8,10 @@ import { type XeroInvoiceAnswer } from "../../xero/answers.js";
 import { type XeroGateway } from "../../xero/XeroGateway.js";
 import { type Applied, applyAnswer } from "./applyAnswer.js";
 
-/** An answer that was read so long after the change that it shows is the same as any later one of that stamp. */
+/**
+ * A read that began so long after Xero's time stamp of what it showed shows the last state of that stamp: a further change would have a later one.
+ * It is as long as our clock and Xero's may differ at most.
+ */
 const settledMs = 120_000;
 
 export class InvoiceReader {

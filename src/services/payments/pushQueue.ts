@@ -14,7 +14,7 @@ import { record } from "../../subscriptions/eventLog.js";
 export const isSendable = `p.push_action IS NOT NULL AND p.sync_status = 'QUEUED' AND p.push_batch_id IS NULL
   AND (p.push_action = 'DELETE' OR p.include AND i.xero_status NOT IN ('DRAFT', 'SUBMITTED') AND i.sync_status NOT IN ('QUEUED', 'SYNCING', 'UNCERTAIN'))`;
 
-/** Wakes the sending of payments to the organisation where one of these invoices has any that can go. */
+/** Queues the sending of payments to the organisation, if any payment of these invoices can go; one that waits after a failure keeps its wait. */
 export async function wakePayments(
   tx: WorkspaceTransaction,
   connectionId: string,
