@@ -4,7 +4,7 @@ import { type Database, type WorkspaceTransaction } from "../database.js";
 import { AuditEntry } from "../entities/AuditEntry.js";
 import { correlationId } from "../logger.js";
 import { type Viewer } from "../viewer.js";
-import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
+import { type ListOrder, type Page, type PageRequest, readPage } from "./paging.js";
 
 const newestFirst: ListOrder<AuditEntry> = {
   name: "audit",
@@ -22,14 +22,7 @@ export class AuditLog {
   async list(viewer: Viewer, page: PageRequest): Promise<Page<AuditEntry>> {
     const query = (tx: WorkspaceTransaction) =>
       tx.manager.createQueryBuilder(AuditEntry, "e").where("e.workspace_id = :ws", { ws: tx.workspaceId });
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, newestFirst, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, newestFirst, page, () =>
-      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
-    );
+    return readPage(this.database, viewer, { order: newestFirst, request: page, query });
   }
 
   /** Notes an operation that has changed nothing, if nothing else did; to be called while it acts. */

@@ -21,7 +21,7 @@ import { findActiveConnection } from "./accounts.js";
 import { buildLines, checkInvoiceInput, type SaveInvoiceInput } from "./invoiceInput.js";
 import { type Integrations } from "./Integrations.js";
 import { checkId, load } from "./loading.js";
-import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
+import { type ListOrder, type Page, type PageRequest, readPage } from "./paging.js";
 import { syncApproved, syncChanged, underWay, voidInvoice } from "./sync/invoiceChanges.js";
 import { queueMended, rejectedContent } from "./sync/queueRun.js";
 
@@ -165,12 +165,7 @@ export class Invoices {
       if (filter) narrow(all, filter);
       return all;
     };
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, order, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, order, page, () => this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()));
+    return readPage(this.database, viewer, { order, request: page, query });
   }
 
   private async saveIn(tx: WorkspaceTransaction, input: SaveInvoiceInput, viewer: Viewer): Promise<Invoice> {

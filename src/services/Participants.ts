@@ -7,7 +7,7 @@ import { Participant } from "../entities/Participant.js";
 import { badInput } from "../errors.js";
 import { type Viewer } from "../viewer.js";
 import { load } from "./loading.js";
-import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
+import { type ListOrder, type Page, type PageRequest, readPage } from "./paging.js";
 import { Problems } from "./problems.js";
 import { billedTo, queueMended, rejectedContent } from "./sync/queueRun.js";
 
@@ -85,14 +85,7 @@ export class Participants {
       }
       return all;
     };
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, byName, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, byName, page, () =>
-      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
-    );
+    return readPage(this.database, viewer, { order: byName, request: page, query });
   }
 
   private async saveIn(tx: WorkspaceTransaction, input: SaveParticipantInput): Promise<Participant> {

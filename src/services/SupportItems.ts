@@ -9,7 +9,7 @@ import { type Viewer } from "../viewer.js";
 import { loadRevenueAccount } from "./accounts.js";
 import { noteActivity } from "./connectionStatus.js";
 import { load } from "./loading.js";
-import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
+import { type ListOrder, type Page, type PageRequest, readPage } from "./paging.js";
 import { likePattern } from "./Participants.js";
 import { Problems } from "./problems.js";
 import { brokenMapping, queueMended } from "./sync/queueRun.js";
@@ -98,14 +98,7 @@ export class SupportItems {
       if (search?.trim()) all.andWhere("(s.item_number ILIKE :q OR s.name ILIKE :q)", { q: likePattern(search) });
       return all;
     };
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, byItemNumber, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, byItemNumber, page, () =>
-      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
-    );
+    return readPage(this.database, viewer, { order: byItemNumber, request: page, query });
   }
 }
 

@@ -5,7 +5,7 @@ import { WebhookEvent } from "../entities/WebhookEvent.js";
 import { enqueue } from "../jobs/queue.js";
 import { type Viewer } from "../viewer.js";
 import { load } from "./loading.js";
-import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "./paging.js";
+import { type ListOrder, type Page, type PageRequest, readPage } from "./paging.js";
 
 const newestFirst: ListOrder<WebhookEvent> = {
   name: "webhookEvents",
@@ -28,14 +28,7 @@ export class WebhookEvents {
       if (status != null) all.andWhere("w.status = :status", { status });
       return all;
     };
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, newestFirst, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, newestFirst, page, () =>
-      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
-    );
+    return readPage(this.database, viewer, { order: newestFirst, request: page, query });
   }
 
   /**

@@ -3,7 +3,9 @@
  * is and rows that come or go meanwhile neither repeat nor hide others. An offset would do neither.
  */
 import { type ObjectLiteral, type SelectQueryBuilder } from "typeorm";
+import { type Database, type WorkspaceTransaction } from "../database.js";
 import { badInput } from "../errors.js";
+import { type Viewer } from "../viewer.js";
 
 export interface PageRequest {
   first: number;
@@ -111,4 +113,24 @@ export function pageOf<T>(rows: T[], order: ListOrder<T>, request: PageRequest, 
     },
     count,
   };
+}
+
+/** One page of a list that is a query of one table. Throws BAD_USER_INPUT for a cursor that is none of this list. */
+export async function readPage<T extends ObjectLiteral>(
+  database: Database,
+  { workspaceId }: Viewer,
+  { order, request, query }: PagedList<T>,
+): Promise<Page<T>> {
+  const rows = await database.inWorkspace(workspaceId, (tx) => {
+    const page = query(tx);
+    seek(page, order, request);
+    return page.getMany();
+  });
+  return pageOf(rows, order, request, () => database.inWorkspace(workspaceId, (tx) => query(tx).getCount()));
+}
+
+interface PagedList<T extends ObjectLiteral> {
+  order: ListOrder<T>;
+  request: PageRequest;
+  query: (tx: WorkspaceTransaction) => SelectQueryBuilder<T>;
 }

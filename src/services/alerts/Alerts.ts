@@ -11,7 +11,7 @@ import { type AlertKind, type AlertState } from "../../entities/enums.js";
 import { record } from "../../subscriptions/eventLog.js";
 import { type Viewer } from "../../viewer.js";
 import { mailOpened, mailResolved } from "./outbox.js";
-import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "../paging.js";
+import { type ListOrder, type Page, type PageRequest, readPage } from "../paging.js";
 
 const newestFirst: ListOrder<Alert> = {
   name: "alerts",
@@ -32,14 +32,7 @@ export class Alerts {
       if (state != null) all.andWhere("a.state = :state", { state });
       return all;
     };
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, newestFirst, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, newestFirst, page, () =>
-      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
-    );
+    return readPage(this.database, viewer, { order: newestFirst, request: page, query });
   }
 }
 

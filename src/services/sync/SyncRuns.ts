@@ -10,7 +10,7 @@ import { type Viewer } from "../../viewer.js";
 import { record } from "../../subscriptions/eventLog.js";
 import { type Integrations } from "../Integrations.js";
 import { isId, load } from "../loading.js";
-import { type ListOrder, type Page, pageOf, type PageRequest, seek } from "../paging.js";
+import { type ListOrder, type Page, type PageRequest, readPage } from "../paging.js";
 import { Problems } from "../problems.js";
 import { applyChanges } from "./attempts.js";
 import { dueInvoices, goingRun } from "./dueInvoices.js";
@@ -150,14 +150,7 @@ export class SyncRuns {
   async list(viewer: Viewer, page: PageRequest): Promise<Page<SyncRun>> {
     const query = (tx: WorkspaceTransaction) =>
       tx.manager.createQueryBuilder(SyncRun, "r").where("r.workspace_id = :ws", { ws: tx.workspaceId });
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, runOrder, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, runOrder, page, () =>
-      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
-    );
+    return readPage(this.database, viewer, { order: runOrder, request: page, query });
   }
 
   /** The run that the schedule made last, or null. */
@@ -188,14 +181,7 @@ export class SyncRuns {
       if (outcome) all.andWhere("a.outcome = ANY(:outcome)", { outcome });
       return all;
     };
-    const rows = await this.database.inWorkspace(viewer.workspaceId, (tx) => {
-      const pageQuery = query(tx);
-      seek(pageQuery, attemptOrder, page);
-      return pageQuery.getMany();
-    });
-    return pageOf(rows, attemptOrder, page, () =>
-      this.database.inWorkspace(viewer.workspaceId, (tx) => query(tx).getCount()),
-    );
+    return readPage(this.database, viewer, { order: attemptOrder, request: page, query });
   }
 }
 
