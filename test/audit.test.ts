@@ -219,6 +219,7 @@ it("every mutation of the schema leaves a line when it succeeds", async () => {
   ] as const) {
     await everyone.ask(query, variables);
     const action = /\{ (\w+)/.exec(query)?.[1];
-    expect((await log(everyone))[0]?.action).toBe(action);
+    const newest = (await log(everyone)).find(({ actor }) => actor !== "ledgerline");
+    expect(newest?.action).toBe(action);
   }
 });
